@@ -1,0 +1,104 @@
+# Recipes; run them through ./justw, which first puts what is missing into .tools/.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+export COUNTERSIGN_WASM := env("COUNTERSIGN_WASM", justfile_directory() / "target/wasm/wasm32-unknown-unknown/wasm/countersign_filter.wasm")
+wasm_route := env("WASM_TOOLCHAIN", `cat .tools/wasm-toolchain 2>/dev/null || echo rustup`)
+
+# What there is.
+[private]
+default:
+    @just --list --unsorted
+
+# The main job: authority, agents and Envoys on this machine (`--once`: unattended, checked).
+demo *ARGS: build wasm
+    @target/debug/countersign up {{ ARGS }}
+
+# All tests: native, in the Wasm host, in a real Envoy, and the demo itself.
+test: wasm build
+    cargo test --workspace --no-fail-fast
+    target/debug/countersign up --once
+
+# The binary.
+build:
+    cargo build --bin countersign
+
+# The filter, as Envoy loads it.
+wasm:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    arguments=(-p countersign-filter --lib --target wasm32-unknown-unknown --profile wasm --target-dir target/wasm)
+    if [[ "{{ wasm_route }}" == debian ]]; then
+        # Debian ships no compiled standard library for this target: build it from its source.
+        PATH=/usr/bin:$PATH RUSTC_BOOTSTRAP=1 /usr/bin/cargo build "${arguments[@]}" -Z build-std=std,panic_abort
+    else
+        cargo build "${arguments[@]}"
+    fi
+    printf 'filter: %s (%s bytes)\n' "$COUNTERSIGN_WASM" "$(stat -c %s "$COUNTERSIGN_WASM")"
+
+# Tests that run the built filter in the Wasm host and in a real Envoy.
+test-wasm: wasm
+    cargo test -p countersign-wasm-tests
+
+# The whole system: processes on loopback, and the demo unattended.
+e2e: wasm build
+    cargo test -p countersign
+    target/debug/countersign up --once
+
+# Rewrites the golden Envoy configurations; look at the difference before committing it.
+golden:
+    UPDATE_GOLDEN=1 cargo test -p countersign-envoy-config -p countersign-lab
+
+# Clippy, with warnings as errors.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+
+# Fails where the code is not formatted.
+fmt-check:
+    cargo fmt --all --check
+
+# Licences, sources, banned and doubled crates. (Advisories need a network: `cargo deny check advisories`.)
+deny:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! command -v cargo-deny >/dev/null; then
+        printf 'deny: building cargo-deny into .tools (two minutes)\n' >&2
+        cargo install --quiet --locked --root .tools cargo-deny
+    fi
+    cargo deny --all-features check bans licenses sources
+
+# The documentation, without warnings.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# identity and policy stay pure: no I/O, no runtime, no crypto provider, and they build for Wasm's sake without features.
+purity:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for crate in countersign-identity countersign-policy; do
+        if cargo tree -e normal -p "$crate" --prefix none | grep -E '^(tokio|tonic|hyper|proxy-wasm|rustls|ring|aws-lc-rs|openssl)( |-sys )'; then
+            printf 'purity: %s depends on the crates above\n' "$crate" >&2
+            exit 1
+        fi
+    done
+
+# Each crate checked alone, so that none leans on features another one switches on.
+each-crate:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for crate in $(cargo metadata --no-deps --format-version 1 | grep -o '"name":"countersign[a-z-]*","version"' | cut -d'"' -f4); do
+        printf 'each-crate: %s\n' "$crate"
+        cargo check --quiet -p "$crate" --all-targets
+    done
+
+# CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
+bench *ARGS: wasm
+    cargo build --release --bin countersign
+    target/release/countersign bench {{ ARGS }}
+
+# What CI runs after the tests.
+ci: test fmt-check lint doc purity each-crate deny

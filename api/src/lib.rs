@@ -1,0 +1,1 @@
+//! gRPC services: Istio's certificate service and Countersign's agent and admin services.

@@ -1,0 +1,1 @@
+//! The certificate authority: attest, authorize, sign, record; revocation and signed deny lists.

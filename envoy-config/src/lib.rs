@@ -1,0 +1,1 @@
+//! Envoy bootstraps and Istio resources that use the filter and the agent.

@@ -1,0 +1,1 @@
+//! The proxy-wasm shell that enforces identity and policy inside Envoy.
