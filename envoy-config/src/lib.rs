@@ -1,1 +1,35 @@
-//! Envoy bootstraps and Istio resources that use the filter and the agent.
+//! Envoy bootstraps and Istio resources that put the filter and the agent in front of a workload.
+//!
+//! A spec ([`sidecar::Server`], [`sidecar::Client`], [`istio::WasmPlugin`]) says what is wanted in the
+//! project's terms; `bootstrap()` checks it as a whole, reports every problem with its field path, and
+//! gives a value that prints as YAML. Output depends on the spec alone: same spec, same bytes.
+//!
+//! What every bootstrap has, because a check elsewhere relies on it: no TLS session resumption (a resumed
+//! session skips certificate checks), a bound on the age of connections, typed exact URI SAN matchers on
+//! every TLS cluster, no hedging, no header of the application that could switch retries on, and a Wasm
+//! filter that fails closed. Nothing here does I/O: paths are written down, never opened.
+
+pub mod address;
+pub mod age;
+pub mod emit;
+pub mod error;
+pub mod istio;
+pub mod sidecar;
+pub mod tls;
+pub mod version;
+
+mod access_log;
+mod bootstrap;
+mod cluster;
+mod http;
+mod listener;
+mod plugin;
+mod typed;
+mod wasm;
+
+pub use bootstrap::Bootstrap;
+pub use cluster::{AGENT_HTTP_CLUSTER, AGENT_SDS_CLUSTER, APP_CLUSTER};
+pub use emit::EmitError;
+pub use error::{Problem, SpecError, SpecErrors};
+pub use http::PEER_CERTIFICATE_KEY;
+pub use version::EnvoyVersion;

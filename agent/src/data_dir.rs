@@ -1,0 +1,258 @@
+//! The agent's own files: its key and certificate, only readable by itself.
+//!
+//! `agent.pem` holds key and chain in one file, so that a crash cannot leave a key with another
+//! key's certificate. `join.key` is the key of a join that has not been answered yet: the authority
+//! answers a repeated join only to the same key. `agent.lock` keeps a second agent out.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use identity::x509::SvidProfile;
+use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
+
+use crate::{
+    key::{KeyAlgorithm, KeyError, PrivateKey},
+    svid::{ChainError, Svid},
+};
+
+/// The folder, open and locked for this process until dropped.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    /// Holds the lock while open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the folder, making it (mode 0700) if need be.
+    pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |what, at: &Path| {
+            let path = at.to_owned();
+            move |source| DataDirError::Io { what, path, source }
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(failed("make the folder", path))?;
+        let lock_path = path.join("agent.lock");
+        let lock = private_file()
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(failed("open", &lock_path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|source| {
+            DataDirError::InUse {
+                path: path.to_owned(),
+                source: source.into(),
+            }
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The key and certificate kept last time, if any.
+    pub(crate) fn load(&self, profile: SvidProfile) -> Result<Option<Svid>, DataDirError> {
+        let path = self.path.join(OWN);
+        let Some(text) = self.read(&path)? else {
+            return Ok(None);
+        };
+        let key = PrivateKey::from_pem(text.as_bytes()).map_err(|source| DataDirError::Key {
+            path: path.clone(),
+            source,
+        })?;
+        let chain = certificates_of(&text);
+        Svid::new(key, chain, profile)
+            .map(Some)
+            .map_err(|source| DataDirError::Chain { path, source })
+    }
+
+    /// Keeps key and certificate, durable before it returns.
+    pub(crate) fn store(&self, svid: &Svid) -> Result<(), DataDirError> {
+        let mut text = Zeroizing::new(String::new());
+        text.reserve_exact(svid.key_pem().len() + svid.chain_pem().len() + 1);
+        text.push_str(svid.key_pem());
+        text.push_str(svid.chain_pem());
+        self.replace(OWN, text.as_bytes())
+    }
+
+    /// The key to join with: that of an unanswered join, or a new one, durable before it is used.
+    pub(crate) fn join_key(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, DataDirError> {
+        let path = self.path.join(JOIN_KEY);
+        if let Some(text) = self.read(&path)? {
+            return PrivateKey::from_pem(text.as_bytes())
+                .map_err(|source| DataDirError::Key { path, source });
+        }
+        let key = PrivateKey::generate(algorithm).map_err(|source| DataDirError::Key {
+            path: path.clone(),
+            source,
+        })?;
+        self.replace(JOIN_KEY, key.to_pem().as_bytes())?;
+        Ok(key)
+    }
+
+    /// Forgets the key of a join that has been answered.
+    pub(crate) fn forget_join_key(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(JOIN_KEY);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(DataDirError::Io {
+                what: "remove",
+                path,
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Zeroizing<String>>, DataDirError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Some(Zeroizing::new(text))),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(DataDirError::Io {
+                what: "read",
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Replaces a file as a whole: temporary file, fsync, rename, fsync of the folder.
+    fn replace(&self, name: &str, content: &[u8]) -> Result<(), DataDirError> {
+        let path = self.path.join(name);
+        let temporary = self.path.join(format!("{name}.new"));
+        let write = || -> io::Result<()> {
+            let mut file = private_file()
+                .create(true)
+                .truncate(true)
+                .open(&temporary)?;
+            // A left-over of that name may have had another mode.
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|source| DataDirError::Io {
+            what: "write",
+            path: path.clone(),
+            source,
+        })
+    }
+}
+
+/// Why the data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataDirError {
+    /// The file system refuses.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent has it.
+    #[error("{} is in use by another agent", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// What the lock says.
+        #[source]
+        source: io::Error,
+    },
+    /// A key in it cannot be used.
+    #[error("cannot use the private key in {}; to start over, move the file away and join with a new token", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the key.
+        #[source]
+        source: KeyError,
+    },
+    /// The certificate in it cannot be used.
+    #[error("cannot use the certificate in {}; to start over, move the file away and join with a new token", path.display())]
+    Chain {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the certificate.
+        #[source]
+        source: ChainError,
+    },
+}
+
+const OWN: &str = "agent.pem";
+const JOIN_KEY: &str = "join.key";
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// What follows the private key: the certificates, so that the key is not copied with them.
+fn certificates_of(text: &str) -> String {
+    text.find("-----BEGIN CERTIFICATE-----")
+        .and_then(|start| text.get(start..))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_join_key_is_private_and_stays_the_same_until_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let data = DataDir::open(&path).unwrap();
+        let key = data.join_key(KeyAlgorithm::EcdsaP256).unwrap();
+        let again = data.join_key(KeyAlgorithm::EcdsaP256).unwrap();
+        assert_eq!(key.spki_der(), again.spki_der());
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!(mode(&path.join(JOIN_KEY)), 0o600);
+        data.forget_join_key().unwrap();
+        data.forget_join_key().unwrap();
+        let other = data.join_key(KeyAlgorithm::EcdsaP256).unwrap();
+        assert_ne!(key.spki_der(), other.spki_der());
+    }
+
+    #[test]
+    fn keeps_a_second_agent_out_and_frees_the_folder_when_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path()),
+            Err(DataDirError::InUse { .. })
+        ));
+        drop(first);
+        DataDir::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_a_fresh_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(dir.path()).unwrap();
+        assert!(data.load(SvidProfile::Strict).unwrap().is_none());
+        fs::write(dir.path().join(OWN), "damaged").unwrap();
+        assert!(matches!(
+            data.load(SvidProfile::Strict),
+            Err(DataDirError::Key { .. })
+        ));
+    }
+}

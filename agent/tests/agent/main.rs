@@ -1,0 +1,17 @@
+//! The agent against an authority made for these tests, over real sockets and real TLS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod authority;
+mod ca;
+mod deny_list;
+mod envoy;
+mod harness;
+mod joining;
+mod renewing;
+mod sds;

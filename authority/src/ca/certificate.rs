@@ -1,0 +1,208 @@
+//! A CA certificate with the facts the authority needs from it.
+
+use std::fs;
+use std::path::Path;
+
+use identity::UnixTime;
+use identity::pem;
+use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use x509_parser::x509::X509Name;
+
+use crate::ca::CaError;
+use crate::crypto::sha256_hex;
+
+/// A CA certificate. The facts are read once and kept beside the DER.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CaCertificate {
+    der: Vec<u8>,
+    pem: String,
+    subject: String,
+    subject_der: Vec<u8>,
+    serial: String,
+    sha256: String,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    spki_der: Vec<u8>,
+    public_key: Vec<u8>,
+    key_id: Vec<u8>,
+}
+
+impl CaCertificate {
+    /// Reads the one certificate in a PEM file.
+    ///
+    /// # Errors
+    /// [`CaError::Io`], or [`CaError::BadCertificate`] if the file does not hold exactly one
+    /// certificate with `CA:true`, `keyCertSign` and a subject key identifier.
+    pub fn read(path: &Path) -> Result<Self, CaError> {
+        let text = fs::read_to_string(path).map_err(|source| CaError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let bad = |problem| CaError::BadCertificate {
+            path: path.to_owned(),
+            problem,
+        };
+        let der = pem::single(&text, pem::CERTIFICATE, MAX_PEM_BYTES)
+            .map_err(|_bad| bad("it is not one PEM certificate"))?;
+        Self::from_der(der).map_err(bad)
+    }
+
+    /// Parses a DER certificate; on refusal says what is wrong with it.
+    pub(crate) fn from_der(der: Vec<u8>) -> Result<Self, &'static str> {
+        let (rest, certificate) = X509Certificate::from_der(&der)
+            .map_err(|_malformed| "it is not an X.509 certificate")?;
+        if !rest.is_empty() {
+            return Err("bytes follow the certificate");
+        }
+        let key_id = ca_key_id(&certificate)?;
+        let validity = certificate.validity();
+        let pem = pem::encode(&der, pem::CERTIFICATE);
+        Ok(Self {
+            pem,
+            subject: rfc4514(certificate.subject()),
+            subject_der: certificate.subject().as_raw().to_vec(),
+            serial: hex::encode(certificate.raw_serial()),
+            sha256: sha256_hex(&der),
+            not_before: UnixTime::from_secs(validity.not_before.timestamp()),
+            not_after: UnixTime::from_secs(validity.not_after.timestamp()),
+            spki_der: certificate.public_key().raw.to_vec(),
+            public_key: certificate.public_key().subject_public_key.data.to_vec(),
+            key_id,
+            der,
+        })
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The certificate, one PEM block with a newline at its end.
+    #[must_use]
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The subject, RFC 4514 text.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The subject, DER, as leaves must carry it as issuer.
+    #[must_use]
+    pub fn subject_der(&self) -> &[u8] {
+        &self.subject_der
+    }
+
+    /// The serial number, lower-case hex.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    /// SHA-256 of the DER, lower-case hex.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// First second of validity.
+    #[must_use]
+    pub const fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
+    /// Last second of validity.
+    #[must_use]
+    pub const fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    /// The SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+
+    /// The public key, as the bit string of the SubjectPublicKeyInfo holds it.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// The subject key identifier (RFC 5280 §4.2.1.2).
+    #[must_use]
+    pub fn key_id(&self) -> &[u8] {
+        &self.key_id
+    }
+}
+
+/// The subject key identifier of a certificate that may sign others.
+fn ca_key_id(certificate: &X509Certificate<'_>) -> Result<Vec<u8>, &'static str> {
+    let constraints = certificate
+        .basic_constraints()
+        .map_err(|_malformed| "its basic constraints are malformed")?
+        .ok_or("it has no basic constraints")?;
+    if !constraints.value.ca {
+        return Err("its basic constraints say CA:false");
+    }
+    let usage = certificate
+        .key_usage()
+        .map_err(|_malformed| "its key usage is malformed")?
+        .ok_or("it has no key usage")?;
+    if !usage.value.key_cert_sign() {
+        return Err("its key usage lacks keyCertSign");
+    }
+    let ids: Vec<_> = certificate
+        .extensions()
+        .iter()
+        .filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        })
+        .collect();
+    match <[Vec<u8>; 1]>::try_from(ids) {
+        Ok([id]) if !id.is_empty() => Ok(id),
+        _ => Err("it has no subject key identifier"),
+    }
+}
+
+/// A name as RFC 4514 writes it: last relative name first, joined with commas.
+fn rfc4514(name: &X509Name<'_>) -> String {
+    let mut parts: Vec<String> = name
+        .iter_rdn()
+        .map(|rdn| {
+            let attributes: Vec<String> = rdn
+                .iter()
+                .map(|attribute| {
+                    let oid = attribute.attr_type();
+                    let key =
+                        x509_parser::objects::oid2abbrev(oid, x509_parser::objects::oid_registry())
+                            .map_or_else(|_unknown| oid.to_id_string(), str::to_owned);
+                    format!("{key}={}", escape(attribute.as_str().unwrap_or("?")))
+                })
+                .collect();
+            attributes.join("+")
+        })
+        .collect();
+    parts.reverse();
+    parts.join(",")
+}
+
+/// Escapes what RFC 4514 §2.4 says must be escaped within a value.
+fn escape(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// Far beyond any certificate; keeps a wrong file from being read as one.
+const MAX_PEM_BYTES: usize = 64 * 1024;

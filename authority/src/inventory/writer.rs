@@ -1,0 +1,98 @@
+//! The one task that writes, with group commit.
+
+use futures::future::BoxFuture;
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::inventory::InventoryError;
+
+/// Handle on the writing task.
+#[derive(Clone, Debug)]
+pub(super) struct Writer(mpsc::Sender<Job>);
+
+/// What a job gives back; it runs once its transaction is committed.
+type Deliver = Box<dyn FnOnce() + Send>;
+
+/// Statements that belong together.
+type Job = Box<
+    dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<Deliver, sqlx::Error>>
+        + Send,
+>;
+
+impl Writer {
+    /// Starts the task on `connection`.
+    pub(super) fn start(connection: SqliteConnection) -> (Self, JoinHandle<()>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self(sender), tokio::spawn(run(connection, receiver)))
+    }
+
+    /// Runs `statements` in the next transaction and returns what they gave after its commit.
+    ///
+    /// An error they return rolls back the whole transaction, with whatever else is in it: it is
+    /// for what must not happen. What may happen goes into `T`, before anything was written.
+    pub(super) async fn write<T, F>(&self, statements: F) -> Result<T, InventoryError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>
+            + Send
+            + 'static,
+    {
+        let (reply, committed) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            Box::pin(async move {
+                let outcome = statements(connection).await?;
+                let deliver: Deliver = Box::new(move || {
+                    // The caller may have gone; what was written stays.
+                    reply.send(outcome).ok();
+                });
+                Ok(deliver)
+            })
+        });
+        self.0
+            .send(job)
+            .await
+            .map_err(|_stopped| InventoryError::NotCommitted)?;
+        // A dropped sender means a transaction that was rolled back.
+        committed
+            .await
+            .map_err(|_rolled_back| InventoryError::NotCommitted)
+    }
+}
+
+async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Job>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while jobs.recv_many(&mut batch, BATCH).await > 0 {
+        match commit(&mut connection, batch.drain(..)).await {
+            Ok(delivered) => {
+                for deliver in delivered {
+                    deliver();
+                }
+            }
+            Err(error) => tracing::error!(%error, "a transaction was rolled back"),
+        }
+    }
+    // Folds the write-ahead log into the database file.
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "the database did not close cleanly");
+    }
+}
+
+async fn commit(
+    connection: &mut SqliteConnection,
+    jobs: impl Iterator<Item = Job>,
+) -> Result<Vec<Deliver>, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut delivered = Vec::new();
+    for job in jobs {
+        delivered.push(job(&mut transaction).await?);
+    }
+    transaction.commit().await?;
+    Ok(delivered)
+}
+
+/// Most jobs in one transaction. While one is synced to disk the next gathers, so under load a
+/// sync is shared by many; the bound keeps the first of a batch from waiting for too many others.
+const BATCH: usize = 256;
+/// Jobs that wait before callers do.
+const QUEUE: usize = 1024;

@@ -1,0 +1,334 @@
+//! Certificate signing requests (PKCS#10, RFC 2986): proof that the caller holds the key, and
+//! nothing else.
+
+use std::fmt;
+
+use identity::pem;
+use identity::x509::{SignatureAlgorithm, VerifySignature as _};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::oid_registry as oid;
+use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _, ParsedExtension};
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+
+use crate::crypto::{AwsLcVerifier, EcCurve, sha256_hex};
+
+/// A CSR whose self-signature verified; all that is kept of it is the public key.
+///
+/// Subject, names and every other extension asked for are dropped. A request for a CA certificate
+/// is refused outright rather than dropped, so that its author notices.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerifiedCsr {
+    spki_der: Vec<u8>,
+    spki_sha256: String,
+    key_type: KeyType,
+}
+
+/// Kind of a certified key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyType {
+    /// ECDSA on P-256.
+    EcdsaP256,
+    /// ECDSA on P-384.
+    EcdsaP384,
+    /// RSA.
+    Rsa {
+        /// Length of the modulus, in bits.
+        bits: usize,
+    },
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EcdsaP256 => f.write_str("ecdsa-p256"),
+            Self::EcdsaP384 => f.write_str("ecdsa-p384"),
+            Self::Rsa { bits } => write!(f, "rsa-{bits}"),
+        }
+    }
+}
+
+/// Why a CSR is refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CsrError {
+    /// Longer than [`MAX_CSR_BYTES`].
+    #[error("CSR is {len} bytes, limit is {MAX_CSR_BYTES}")]
+    TooLarge {
+        /// Length found, in bytes.
+        len: usize,
+    },
+    /// Not exactly one PEM block.
+    #[error("CSR is not one PEM block: {0}")]
+    Pem(pem::PemError),
+    /// Not a PKCS#10 request, or more than that.
+    #[error("CSR is not a PKCS#10 request: {problem}")]
+    Malformed {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Signed with MD5 or SHA-1.
+    #[error("CSR is signed with {digest}, which no longer proves anything")]
+    WeakDigest {
+        /// The digest.
+        digest: &'static str,
+    },
+    /// Signed with an algorithm that is not supported.
+    #[error("CSR is signed with the unsupported algorithm {oid}")]
+    UnsupportedSignature {
+        /// Its object identifier.
+        oid: String,
+    },
+    /// A key that is not certified here.
+    #[error("CSR has a key of an unsupported kind; ECDSA P-256, P-384 and RSA are supported")]
+    UnsupportedKey,
+    /// An RSA key that is too short or too long.
+    #[error("CSR has an RSA key of {bits} bits, allowed are {MIN_RSA_BITS} to {MAX_RSA_BITS}")]
+    RsaLength {
+        /// Length found, in bits.
+        bits: usize,
+    },
+    /// The signature is not by the key in the request.
+    #[error("CSR is not signed by the key in it")]
+    BadSignature,
+    /// It asks for `CA:TRUE`, `keyCertSign` or `cRLSign`.
+    #[error("CSR asks for a CA certificate ({asked})")]
+    AsksForCa {
+        /// What gives it away.
+        asked: &'static str,
+    },
+    /// More names than any honest request has.
+    #[error("CSR asks for {found} names, limit is {MAX_NAMES}")]
+    TooManyNames {
+        /// How many there are.
+        found: usize,
+    },
+}
+
+impl CsrError {
+    /// Stable name of the rule that failed.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "csr_too_large",
+            Self::Pem(_) => "csr_not_pem",
+            Self::Malformed { .. } => "csr_malformed",
+            Self::WeakDigest { .. } => "csr_weak_digest",
+            Self::UnsupportedSignature { .. } => "csr_unsupported_signature",
+            Self::UnsupportedKey => "csr_unsupported_key",
+            Self::RsaLength { .. } => "csr_rsa_length",
+            Self::BadSignature => "csr_bad_signature",
+            Self::AsksForCa { .. } => "csr_asks_for_ca",
+            Self::TooManyNames { .. } => "csr_too_many_names",
+        }
+    }
+}
+
+impl VerifiedCsr {
+    /// Parses and verifies a PEM request (`CERTIFICATE REQUEST` or `NEW CERTIFICATE REQUEST`).
+    ///
+    /// # Errors
+    /// [`CsrError`], the first rule that fails.
+    pub fn parse_pem(text: &str) -> Result<Self, CsrError> {
+        if text.len() > MAX_CSR_BYTES {
+            return Err(CsrError::TooLarge { len: text.len() });
+        }
+        let label = if text.trim_start().starts_with("-----BEGIN NEW CERT") {
+            "NEW CERTIFICATE REQUEST"
+        } else {
+            "CERTIFICATE REQUEST"
+        };
+        let der = pem::single(text, label, MAX_CSR_BYTES).map_err(CsrError::Pem)?;
+        Self::parse(&der)
+    }
+
+    /// Parses and verifies a DER request.
+    ///
+    /// # Errors
+    /// [`CsrError`], the first rule that fails.
+    pub fn parse(der: &[u8]) -> Result<Self, CsrError> {
+        if der.len() > MAX_CSR_BYTES {
+            return Err(CsrError::TooLarge { len: der.len() });
+        }
+        let malformed = |problem| CsrError::Malformed { problem };
+        let (rest, request) = X509CertificationRequest::from_der(der)
+            .map_err(|_malformed| malformed("the DER does not parse"))?;
+        if !rest.is_empty() {
+            return Err(malformed("bytes follow the request"));
+        }
+        let info = &request.certification_request_info;
+        if info.version != X509Version::V1 {
+            return Err(malformed("its version is not 0"));
+        }
+        if request.signature_value.unused_bits != 0 {
+            return Err(malformed("its signature is not a whole number of octets"));
+        }
+        let key_type = key_type(&info.subject_pki)?;
+        refuse_weak_digest(&request.signature_algorithm)?;
+        let algorithm = signature_algorithm(&request.signature_algorithm).ok_or_else(|| {
+            CsrError::UnsupportedSignature {
+                oid: request.signature_algorithm.algorithm.to_id_string(),
+            }
+        })?;
+        AwsLcVerifier
+            .verify(
+                algorithm,
+                info.subject_pki.raw,
+                info.raw,
+                &request.signature_value.data,
+            )
+            .map_err(|_bad| CsrError::BadSignature)?;
+        check_wishes(&request)?;
+        Ok(Self {
+            spki_der: info.subject_pki.raw.to_vec(),
+            spki_sha256: sha256_hex(info.subject_pki.raw),
+            key_type,
+        })
+    }
+
+    /// The SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo, lower-case hex.
+    #[must_use]
+    pub fn spki_sha256(&self) -> &str {
+        &self.spki_sha256
+    }
+
+    /// Kind of the key.
+    #[must_use]
+    pub const fn key_type(&self) -> KeyType {
+        self.key_type
+    }
+}
+
+fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
+    match EcCurve::of(spki) {
+        Some(curve) => {
+            let (key_type, coordinate) = match curve {
+                EcCurve::P256 => (KeyType::EcdsaP256, 32),
+                EcCurve::P384 => (KeyType::EcdsaP384, 48),
+            };
+            // Only the uncompressed form of a point (SEC 1 §2.3.3): peers refuse the other.
+            let point = &spki.subject_public_key.data;
+            if point.len() != 2 * coordinate + 1 || point.first() != Some(&4) {
+                return Err(CsrError::UnsupportedKey);
+            }
+            Ok(key_type)
+        }
+        None => match spki.parsed() {
+            Ok(PublicKey::RSA(key)) if spki.algorithm.algorithm == oid::OID_PKCS1_RSAENCRYPTION => {
+                let bits = key.key_size();
+                if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+                    return Err(CsrError::RsaLength { bits });
+                }
+                Ok(KeyType::Rsa { bits })
+            }
+            _ => Err(CsrError::UnsupportedKey),
+        },
+    }
+}
+
+fn refuse_weak_digest(algorithm: &AlgorithmIdentifier<'_>) -> Result<(), CsrError> {
+    let oid = &algorithm.algorithm;
+    let digest = if *oid == oid::OID_PKCS1_MD5WITHRSAENC {
+        "MD5"
+    } else if *oid == oid::OID_PKCS1_SHA1WITHRSA
+        || *oid == oid::OID_SHA1_WITH_RSA
+        || oid.to_id_string() == ECDSA_WITH_SHA1
+    {
+        "SHA-1"
+    } else {
+        return Ok(());
+    };
+    Err(CsrError::WeakDigest { digest })
+}
+
+/// The signature algorithm an AlgorithmIdentifier names; `None` for all that are not accepted.
+pub(crate) fn signature_algorithm(
+    identifier: &AlgorithmIdentifier<'_>,
+) -> Option<SignatureAlgorithm> {
+    let oid = &identifier.algorithm;
+    [
+        (
+            oid::OID_SIG_ECDSA_WITH_SHA256,
+            SignatureAlgorithm::EcdsaSha256,
+        ),
+        (
+            oid::OID_SIG_ECDSA_WITH_SHA384,
+            SignatureAlgorithm::EcdsaSha384,
+        ),
+        (
+            oid::OID_PKCS1_SHA256WITHRSA,
+            SignatureAlgorithm::RsaPkcs1Sha256,
+        ),
+        (
+            oid::OID_PKCS1_SHA384WITHRSA,
+            SignatureAlgorithm::RsaPkcs1Sha384,
+        ),
+        (
+            oid::OID_PKCS1_SHA512WITHRSA,
+            SignatureAlgorithm::RsaPkcs1Sha512,
+        ),
+    ]
+    .into_iter()
+    .find_map(|(known, algorithm)| (known == *oid).then_some(algorithm))
+}
+
+/// Looks at the extensions asked for, only to refuse what no honest workload asks for.
+fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<(), CsrError> {
+    let mut names = 0_usize;
+    let wishes = request
+        .certification_request_info
+        .iter_attributes()
+        .filter_map(|attribute| match attribute.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(wishes) => Some(&wishes.extensions),
+            _ => None,
+        });
+    for extension in wishes.flatten() {
+        match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(wish) if wish.ca => {
+                return Err(CsrError::AsksForCa { asked: "CA:TRUE" });
+            }
+            ParsedExtension::KeyUsage(wish) if wish.key_cert_sign() => {
+                return Err(CsrError::AsksForCa {
+                    asked: "keyCertSign",
+                });
+            }
+            ParsedExtension::KeyUsage(wish) if wish.crl_sign() => {
+                return Err(CsrError::AsksForCa { asked: "cRLSign" });
+            }
+            ParsedExtension::SubjectAlternativeName(wish) => {
+                names = names.saturating_add(wish.general_names.len());
+            }
+            ParsedExtension::ParseError { .. } => {
+                return Err(CsrError::Malformed {
+                    problem: "an extension asked for is malformed",
+                });
+            }
+            _ => {}
+        }
+    }
+    if names > MAX_NAMES {
+        return Err(CsrError::TooManyNames { found: names });
+    }
+    Ok(())
+}
+
+/// Longest CSR looked at, in bytes of PEM or DER; an RSA-8192 request with names stays below half.
+pub const MAX_CSR_BYTES: usize = 16 * 1024;
+/// Shortest RSA modulus certified, in bits.
+pub const MIN_RSA_BITS: usize = 2048;
+/// Longest RSA modulus certified, in bits; a longer one only costs its verifiers time.
+pub const MAX_RSA_BITS: usize = 8192;
+/// Most names a CSR may ask for. They are all ignored; a flood of them is a probe.
+pub const MAX_NAMES: usize = 16;
+/// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
+const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What may be signed.
+
+use std::net::IpAddr;
+
+use identity::{SpiffeId, UnixTime};
+
+use crate::issue::csr::VerifiedCsr;
+
+/// Permission to sign one certificate. Only [`IssuancePolicy::authorize`] makes one, and only a
+/// grant can be signed.
+///
+/// [`IssuancePolicy::authorize`]: crate::issue::IssuancePolicy::authorize
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant {
+    pub(super) spiffe_id: SpiffeId,
+    pub(super) csr: VerifiedCsr,
+    pub(super) not_before: UnixTime,
+    pub(super) not_after: UnixTime,
+    pub(super) server_names: ServerNames,
+    pub(super) entry_id: Option<String>,
+}
+
+/// Names beside the SPIFFE ID. Empty for every workload; only the authority's own serving
+/// certificate has some.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ServerNames {
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// IP addresses.
+    pub ip: Vec<IpAddr>,
+}
+
+impl Grant {
+    /// The identity certified.
+    #[must_use]
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// The key certified.
+    #[must_use]
+    pub const fn csr(&self) -> &VerifiedCsr {
+        &self.csr
+    }
+
+    /// First second of validity.
+    #[must_use]
+    pub const fn not_before(&self) -> UnixTime {
+        self.not_before
+    }
+
+    /// Last second of validity, never after the issuer's.
+    #[must_use]
+    pub const fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    /// Names beside the SPIFFE ID.
+    #[must_use]
+    pub const fn server_names(&self) -> &ServerNames {
+        &self.server_names
+    }
+
+    /// The registration entry the certificate lives on.
+    #[must_use]
+    pub fn entry_id(&self) -> Option<&str> {
+        self.entry_id.as_deref()
+    }
+}

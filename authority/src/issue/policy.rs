@@ -1,0 +1,267 @@
+//! Who may have which certificate, for how long.
+
+use identity::x509::Validity;
+use identity::{SpiffeId, TrustDomain, UnixTime};
+
+use crate::inventory::EntryRecord;
+use crate::issue::caller::{Caller, Lifetimes, Wish};
+use crate::issue::csr::VerifiedCsr;
+use crate::issue::grant::{Grant, ServerNames};
+use crate::issue::refusal::{ProofFault, Refusal};
+
+/// The rules of issuance. Pure: what it must know about the record is handed in as [`Standing`].
+#[derive(Clone, Debug)]
+pub struct IssuancePolicy {
+    trust_domain: TrustDomain,
+    authority_id: SpiffeId,
+    lifetimes: Lifetimes,
+    server_names: ServerNames,
+}
+
+/// A request whose parts have each been verified.
+#[derive(Debug)]
+pub struct Application<'a> {
+    /// Who asks.
+    pub by: &'a Caller,
+    /// The key to certify.
+    pub csr: VerifiedCsr,
+    /// The identity to certify, from [`IssuancePolicy::subject`].
+    pub subject: SpiffeId,
+    /// What was asked for.
+    pub wish: &'a Wish,
+    /// What the record says.
+    pub standing: Standing,
+}
+
+/// What the record says about a request.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The entry that makes the caller parent of the identity asked for; for a renewal the entry
+    /// the present certificate lives on.
+    pub entry: Option<EntryRecord>,
+    /// Whether an unexpired certificate of the identity is suspended.
+    pub suspended: bool,
+}
+
+impl IssuancePolicy {
+    /// Rules for `trust_domain`, in which `authority_id` is the authority's own and gets
+    /// `server_names`.
+    #[must_use]
+    pub const fn new(
+        trust_domain: TrustDomain,
+        authority_id: SpiffeId,
+        lifetimes: Lifetimes,
+        server_names: ServerNames,
+    ) -> Self {
+        Self {
+            trust_domain,
+            authority_id,
+            lifetimes,
+            server_names,
+        }
+    }
+
+    /// The trust domain served.
+    #[must_use]
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The authority's own identity.
+    #[must_use]
+    pub const fn authority_id(&self) -> &SpiffeId {
+        &self.authority_id
+    }
+
+    /// The identity a request is about: the one asked for, or else the caller's own.
+    ///
+    /// # Errors
+    /// [`Refusal`] if there is none, or it is not one that can be had.
+    pub fn subject(&self, by: &Caller, wish: &Wish) -> Result<SpiffeId, Refusal> {
+        let wanted = match (&wish.spiffe_id, by) {
+            (None, Caller::Authority) => return Ok(self.authority_id.clone()),
+            (Some(wanted), _) => wanted,
+            (None, _) => by.identity().ok_or(Refusal::BadField {
+                field: "spiffe_id",
+                problem: "the operator must name the identity",
+            })?,
+        };
+        self.check_assignable(wanted)?;
+        Ok(wanted.clone())
+    }
+
+    /// Whether anybody may be given `id`.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it belongs to another trust domain, is the trust domain itself, or is the
+    /// authority's.
+    pub fn check_assignable(&self, id: &SpiffeId) -> Result<(), Refusal> {
+        if !id.is_member_of(&self.trust_domain) {
+            return Err(Refusal::ForeignTrustDomain {
+                wanted: id.clone(),
+                trust_domain: self.trust_domain.to_string(),
+            });
+        }
+        // X509-SVID §4.1: a leaf's SPIFFE ID has a non-root path.
+        if id.path().is_empty() || *id == self.authority_id {
+            return Err(Refusal::Reserved { wanted: id.clone() });
+        }
+        Ok(())
+    }
+
+    /// Decides. The standing is checked again, atomically, when the certificate is recorded.
+    ///
+    /// # Errors
+    /// [`Refusal`], the first rule that fails.
+    pub fn authorize(
+        &self,
+        application: Application<'_>,
+        issuer: Validity,
+        now: UnixTime,
+    ) -> Result<Grant, Refusal> {
+        let Application {
+            by,
+            csr,
+            subject,
+            wish,
+            standing,
+        } = application;
+        check_right(by, &subject, standing.entry.as_ref())?;
+        if standing.suspended {
+            return Err(Refusal::IdentitySuspended { wanted: subject });
+        }
+        let ttl = self.ttl(wish.ttl_seconds, standing.entry.as_ref())?;
+        let (not_before, not_after) = self.validity(ttl, issuer, now)?;
+        let server_names = match by {
+            Caller::Authority => self.server_names.clone(),
+            _ => ServerNames::default(),
+        };
+        Ok(Grant {
+            spiffe_id: subject,
+            csr,
+            not_before,
+            not_after,
+            server_names,
+            entry_id: standing.entry.map(|entry| entry.id),
+        })
+    }
+
+    /// Lifetime in seconds. Istiod's rule: nothing asked for is the default, more than the maximum
+    /// is an error. An entry's own limit shortens without an error.
+    fn ttl(&self, asked: i64, entry: Option<&EntryRecord>) -> Result<i64, Refusal> {
+        let max = self.lifetimes.max_ttl;
+        if asked > max {
+            return Err(Refusal::TtlTooLong { asked, max });
+        }
+        let limit = entry
+            .map(|entry| entry.ttl_seconds)
+            .filter(|limit| *limit > 0);
+        let ttl = match (asked, limit) {
+            (..=0, None) => self.lifetimes.default_ttl,
+            (..=0, Some(limit)) => limit,
+            (asked, None) => asked,
+            (asked, Some(limit)) => asked.min(limit),
+        };
+        Ok(ttl.min(max))
+    }
+
+    fn validity(
+        &self,
+        ttl: i64,
+        issuer: Validity,
+        now: UnixTime,
+    ) -> Result<(UnixTime, UnixTime), Refusal> {
+        let out_of_range = Refusal::BadField {
+            field: "validity_duration",
+            problem: "beyond the calendar",
+        };
+        let not_before = self
+            .lifetimes
+            .not_before(now, ttl)
+            .ok_or(out_of_range.clone())?;
+        let not_after = now.plus_secs(ttl).ok_or(out_of_range)?;
+        // A leaf never outlives its issuer, nor is older than it.
+        Ok((
+            not_before.max(issuer.not_before),
+            not_after.min(issuer.not_after),
+        ))
+    }
+}
+
+/// Whether the caller may have a certificate of `subject`.
+fn check_right(
+    by: &Caller,
+    subject: &SpiffeId,
+    entry: Option<&EntryRecord>,
+) -> Result<(), Refusal> {
+    let certificate = match by {
+        Caller::Operator { .. } | Caller::Authority => return Ok(()),
+        Caller::JoinToken(token) if token.spiffe_id == *subject => return Ok(()),
+        Caller::JoinToken(token) => {
+            return Err(Refusal::TokenBoundElsewhere {
+                bound: token.spiffe_id.clone(),
+                wanted: subject.clone(),
+            });
+        }
+        Caller::Certificate(certificate) => certificate,
+    };
+    let entry = entry.filter(|entry| entry.spiffe_id == *subject);
+    if certificate.spiffe_id == *subject {
+        // A renewal needs no entry, unless the certificate was had through one.
+        return match (&certificate.entry_id, entry) {
+            (None, _) => Ok(()),
+            (Some(id), Some(entry)) if *id == entry.id => Ok(()),
+            (Some(_), _) => Err(Refusal::EntryGone {
+                wanted: subject.clone(),
+            }),
+        };
+    }
+    match entry {
+        Some(entry) if entry.parent_id == certificate.spiffe_id => Ok(()),
+        _ => Err(Refusal::NotParented {
+            caller: certificate.spiffe_id.clone(),
+            wanted: subject.clone(),
+        }),
+    }
+}
+
+/// How long after a token was spent the same key may ask again for a reply that was lost, in
+/// seconds.
+pub(crate) const REPLY_REPEAT_SECONDS: i64 = 60;
+
+/// Whether a token that may have been spent can be used, or its answer repeated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum TokenUse {
+    /// It has not been spent.
+    Fresh,
+    /// It was spent a moment ago with the same key: the reply may be given again.
+    Repeat {
+        /// Serial number of the certificate it was spent for.
+        serial: String,
+    },
+}
+
+/// Judges a token for a request with the key `spki_sha256`.
+///
+/// # Errors
+/// [`ProofFault`] if it is expired or spent.
+pub(crate) fn token_use(
+    token: &crate::inventory::TokenRecord,
+    spki_sha256: &str,
+    now: UnixTime,
+) -> Result<TokenUse, ProofFault> {
+    match &token.spent {
+        None if now > token.expires_at => Err(ProofFault::TokenExpired),
+        None => Ok(TokenUse::Fresh),
+        Some(spent) if spent.spki_sha256 != spki_sha256 => Err(ProofFault::TokenSpentByOther),
+        Some(spent) if now.secs_since(spent.at) > REPLY_REPEAT_SECONDS => {
+            Err(ProofFault::TokenSpent)
+        }
+        Some(spent) => Ok(TokenUse::Repeat {
+            serial: spent.serial.clone(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

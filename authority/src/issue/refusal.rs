@@ -1,0 +1,195 @@
+//! Why a request is turned down. These are the peer's faults; ours are [`IssueError`]s.
+//!
+//! [`IssueError`]: crate::issue::IssueError
+
+use identity::SpiffeId;
+
+use crate::inventory::CertificateState;
+use crate::issue::csr::CsrError;
+
+/// A rule that failed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The caller did not prove who it is.
+    #[error(transparent)]
+    Proof(#[from] ProofFault),
+    /// The CSR is not acceptable.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// A lifetime beyond the maximum.
+    #[error("lifetime of {asked} s asked for, limit is {max} s")]
+    TtlTooLong {
+        /// Seconds asked for.
+        asked: i64,
+        /// The limit in seconds.
+        max: i64,
+    },
+    /// The identity asked for is not a SPIFFE ID, or the request is otherwise malformed.
+    #[error("{field}: {problem}")]
+    BadField {
+        /// Field of the request.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An identity of another trust domain.
+    #[error("{wanted} is not in the trust domain {trust_domain}")]
+    ForeignTrustDomain {
+        /// The identity asked for.
+        wanted: SpiffeId,
+        /// Ours.
+        trust_domain: String,
+    },
+    /// An identity nobody may have: the trust domain's or the authority's own.
+    #[error("{wanted} is reserved")]
+    Reserved {
+        /// The identity asked for.
+        wanted: SpiffeId,
+    },
+    /// No registration entry lets the caller have it.
+    #[error("{caller} has no registration entry for {wanted}")]
+    NotParented {
+        /// The caller.
+        caller: SpiffeId,
+        /// The identity asked for.
+        wanted: SpiffeId,
+    },
+    /// A token is good for one identity only.
+    #[error("the join token is bound to {bound}, not to {wanted}")]
+    TokenBoundElsewhere {
+        /// The identity it is bound to.
+        bound: SpiffeId,
+        /// The identity asked for.
+        wanted: SpiffeId,
+    },
+    /// The registration entry behind the certificate is gone.
+    #[error("the registration entry of {wanted} is gone")]
+    EntryGone {
+        /// The identity asked for.
+        wanted: SpiffeId,
+    },
+    /// An unexpired certificate of the identity is suspended.
+    #[error("{wanted} has a suspended certificate")]
+    IdentitySuspended {
+        /// The identity asked for.
+        wanted: SpiffeId,
+    },
+}
+
+/// Why a proof does not hold.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofFault {
+    /// Neither a token nor a client certificate.
+    #[error("neither a join token nor a client certificate was presented")]
+    Missing,
+    /// An `authorization` header that is not `Join <token>`.
+    #[error("the authorization header is not `Join <token>`")]
+    BadHeader,
+    /// A token the authority did not make.
+    #[error("unknown join token")]
+    UnknownToken,
+    /// A token that came too late.
+    #[error("the join token has expired")]
+    TokenExpired,
+    /// A token already used, with another key: somebody else has it.
+    #[error("the join token was spent with another key")]
+    TokenSpentByOther,
+    /// A token already used, with this key, too long ago to be a lost reply.
+    #[error("the join token is spent")]
+    TokenSpent,
+    /// A certificate that is not in the inventory, although our issuer signed it.
+    #[error("the client certificate is not in the inventory")]
+    UnknownCertificate,
+    /// A certificate that expired while its connection stayed open.
+    #[error("the client certificate has expired")]
+    CertificateExpired,
+    /// A certificate that is suspended or revoked.
+    #[error("the client certificate is {state}")]
+    CertificateNotGood {
+        /// Its state.
+        state: CertificateState,
+    },
+}
+
+/// What the caller is told, and may conclude about trying again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusalClass {
+    /// It did not prove who it is.
+    Unauthenticated,
+    /// It may not have that.
+    Denied,
+    /// The request itself is wrong.
+    Invalid,
+}
+
+impl Refusal {
+    /// What the caller is told.
+    #[must_use]
+    pub const fn class(&self) -> RefusalClass {
+        match self {
+            // Known, but not accepted: proving it again does not help.
+            Self::Proof(ProofFault::CertificateNotGood { .. })
+            | Self::ForeignTrustDomain { .. }
+            | Self::Reserved { .. }
+            | Self::NotParented { .. }
+            | Self::TokenBoundElsewhere { .. }
+            | Self::EntryGone { .. }
+            | Self::IdentitySuspended { .. } => RefusalClass::Denied,
+            Self::Proof(_) => RefusalClass::Unauthenticated,
+            Self::Csr(_) | Self::TtlTooLong { .. } | Self::BadField { .. } => RefusalClass::Invalid,
+        }
+    }
+
+    /// Stable name of the rule that failed.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Proof(fault) => fault.code(),
+            Self::Csr(error) => error.code(),
+            Self::TtlTooLong { .. } => "ttl_too_long",
+            Self::BadField { .. } => "bad_field",
+            Self::ForeignTrustDomain { .. } => "foreign_trust_domain",
+            Self::Reserved { .. } => "reserved_identity",
+            Self::NotParented { .. } => "not_parented",
+            Self::TokenBoundElsewhere { .. } => "token_bound_elsewhere",
+            Self::EntryGone { .. } => "entry_gone",
+            Self::IdentitySuspended { .. } => "identity_suspended",
+        }
+    }
+
+    /// Whether it looks like an attack rather than a mistake.
+    #[must_use]
+    pub const fn is_alarm(&self) -> bool {
+        matches!(
+            self,
+            Self::Proof(
+                ProofFault::TokenSpentByOther
+                    | ProofFault::UnknownCertificate
+                    | ProofFault::CertificateNotGood { .. }
+            ) | Self::TokenBoundElsewhere { .. }
+        )
+    }
+}
+
+impl ProofFault {
+    /// Stable name of the rule that failed.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "no_proof",
+            Self::BadHeader => "bad_authorization_header",
+            Self::UnknownToken => "unknown_token",
+            Self::TokenExpired => "token_expired",
+            Self::TokenSpentByOther => "token_spent_by_other",
+            Self::TokenSpent => "token_spent",
+            Self::UnknownCertificate => "unknown_certificate",
+            Self::CertificateExpired => "certificate_expired",
+            Self::CertificateNotGood {
+                state: CertificateState::Suspended,
+            } => "certificate_suspended",
+            Self::CertificateNotGood { .. } => "certificate_revoked",
+        }
+    }
+}

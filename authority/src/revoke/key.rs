@@ -1,0 +1,165 @@
+//! The key that signs deny lists. It is no CA key: a list says who is out, never who is in.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use identity::deny_list::ListKey;
+use identity::pem;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use crate::ca::files;
+use crate::crypto::{NoRandomness, random_bytes};
+
+/// An ECDSA P-256 key that signs deny lists (ES256).
+pub struct ListSigner {
+    pair: EcdsaKeyPair,
+    public: ListKey,
+    public_pem: String,
+}
+
+/// Why there is no such key, or no signature by it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListKeyError {
+    /// The file cannot be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds no ECDSA P-256 key.
+    #[error("{} does not hold an ECDSA P-256 key as PKCS#8 PEM", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No key could be made.
+    #[error("cannot make the deny list's key")]
+    Generate,
+    /// No random name.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+    /// The library gave no signature.
+    #[error("signing failed")]
+    Sign,
+}
+
+impl ListSigner {
+    /// Reads the key in the file `path`, which is made if it is not there: whole, mode 0600, and
+    /// never over one that somebody else made meanwhile.
+    ///
+    /// # Errors
+    /// [`ListKeyError`].
+    pub fn open(path: &Path) -> Result<Self, ListKeyError> {
+        let io_error = |action| {
+            let path = path.to_owned();
+            move |source| ListKeyError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        if !path.try_exists().map_err(io_error("look for"))? {
+            create(path)?;
+        }
+        let text = Zeroizing::new(fs::read(path).map_err(io_error("read"))?);
+        Self::from_pem(&text).ok_or_else(|| ListKeyError::BadKey {
+            path: path.to_owned(),
+        })
+    }
+
+    fn from_pem(text: &[u8]) -> Option<Self> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(text).ok()?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der())
+                .ok()?;
+        let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
+        let public = ListKey::from_spki_der(spki.as_ref()).ok()?;
+        let public_pem = public.to_pem();
+        Some(Self {
+            pair,
+            public,
+            public_pem,
+        })
+    }
+
+    /// The key id, as the lists name it.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        self.public.kid()
+    }
+
+    /// The public key, PEM `PUBLIC KEY`.
+    #[must_use]
+    pub fn public_key_pem(&self) -> &str {
+        &self.public_pem
+    }
+
+    /// Signs `message`; r and s of 32 octets each.
+    ///
+    /// # Errors
+    /// [`ListKeyError::Sign`] if the library gives no signature.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], ListKeyError> {
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_unspecified| ListKeyError::Sign)?;
+        signature
+            .as_ref()
+            .try_into()
+            .map_err(|_length| ListKeyError::Sign)
+    }
+}
+
+impl fmt::Debug for ListSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListSigner")
+            .field("kid", &self.kid())
+            .field("private", &"[elided]")
+            .finish_non_exhaustive()
+    }
+}
+
+fn create(path: &Path) -> Result<(), ListKeyError> {
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+        .map_err(|_unspecified| ListKeyError::Generate)?;
+    let der = pair
+        .to_pkcs8v1()
+        .map_err(|_unspecified| ListKeyError::Generate)?;
+    let text = Zeroizing::new(pem::encode(der.as_ref(), PRIVATE_KEY));
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".new-{}", hex::encode(random_bytes::<8>()?)));
+    let temporary = PathBuf::from(temporary);
+    let io_error = |action| {
+        let path = path.to_owned();
+        move |source| ListKeyError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    files::write_private(&temporary, text.as_bytes()).map_err(io_error("create"))?;
+    // A hard link fails where a rename would replace.
+    let linked = match fs::hard_link(&temporary, path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    fs::remove_file(&temporary).ok();
+    linked.map_err(io_error("create"))?;
+    files::sync_parent(path).map_err(io_error("sync the folder of"))
+}
+
+/// Label of a PKCS#8 key.
+const PRIVATE_KEY: &str = "PRIVATE KEY";

@@ -1,0 +1,14 @@
+//! What the authority serves: gRPC over TLS for agents and workloads, gRPC over a Unix socket for
+//! the operator.
+
+pub(crate) mod admin;
+pub(crate) mod admin_socket;
+pub(crate) mod agents;
+pub(crate) mod certificates;
+pub(crate) mod convert;
+pub(crate) mod listener;
+pub(crate) mod own_certificate;
+pub(crate) mod peer;
+pub(crate) mod status;
+pub(crate) mod tls;
+pub(crate) mod watch;

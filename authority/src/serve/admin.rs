@@ -1,0 +1,379 @@
+//! Administration, for whoever can open the owner-only socket.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::admin::admin_service_server::AdminService;
+use api::admin::change_state_request::Selector as WireSelector;
+use api::admin::{self, *};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use identity::SpiffeId;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+use crate::crypto::{random_bytes, sha256_hex};
+use crate::inventory::{CertificateFilter, CertificateState, EntryRecord, Selector, StateAction};
+use crate::issue::{Issuance, Wish, leaf_pem};
+use crate::revoke::Publisher;
+use crate::serve::{convert, peer, status};
+
+/// Serves administration.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminApi {
+    /// Issues, and reads the record.
+    pub(crate) issuance: Issuance,
+    /// Changes states and signs deny lists.
+    pub(crate) publisher: Arc<Publisher>,
+    /// Counts changes of entries.
+    pub(crate) entries: watch::Sender<u64>,
+    /// Address of the gRPC listener.
+    pub(crate) listen_address: String,
+    /// Path of the administration socket.
+    pub(crate) admin_socket: PathBuf,
+}
+
+#[tonic::async_trait]
+impl AdminService for AdminApi {
+    async fn create_entry(
+        &self,
+        request: Request<CreateEntryRequest>,
+    ) -> Result<Response<CreateEntryResponse>, Status> {
+        let entry = request
+            .into_inner()
+            .entry
+            .ok_or_else(|| Status::invalid_argument("entry: it is missing"))?;
+        let record = self.new_entry(entry)?;
+        let created = self
+            .issuance
+            .inventory()
+            .create_entry(record.clone())
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        if !created {
+            return Err(Status::already_exists(
+                "there is an entry with this parent, identity and selectors",
+            ));
+        }
+        self.entries
+            .send_modify(|generation| *generation = generation.wrapping_add(1));
+        Ok(Response::new(CreateEntryResponse {
+            entry: Some(convert::entry(record)),
+        }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
+        let request = request.into_inner();
+        let parent = optional_id("parent_id", &request.parent_id)?;
+        let workload = optional_id("spiffe_id", &request.spiffe_id)?;
+        let entries = self
+            .issuance
+            .inventory()
+            .entries(parent.as_ref(), workload.as_ref())
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        let entries = entries.into_iter().map(convert::entry).collect();
+        Ok(Response::new(ListEntriesResponse { entries }))
+    }
+
+    async fn delete_entry(
+        &self,
+        request: Request<DeleteEntryRequest>,
+    ) -> Result<Response<DeleteEntryResponse>, Status> {
+        let id = request.into_inner().id;
+        let deleted = self
+            .issuance
+            .inventory()
+            .delete_entry(id)
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        if !deleted {
+            return Err(Status::not_found("no entry has this id"));
+        }
+        self.entries
+            .send_modify(|generation| *generation = generation.wrapping_add(1));
+        Ok(Response::new(DeleteEntryResponse {}))
+    }
+
+    async fn create_join_token(
+        &self,
+        request: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<CreateJoinTokenResponse>, Status> {
+        let request = request.into_inner();
+        let id = self.assignable("spiffe_id", &request.spiffe_id)?;
+        let ttl = match request.ttl_seconds {
+            0 => DEFAULT_TOKEN_SECONDS,
+            ttl @ 1..=MAX_TOKEN_SECONDS => ttl,
+            _ => {
+                return Err(Status::invalid_argument(
+                    "ttl_seconds: it is not 0 to 86400",
+                ));
+            }
+        };
+        let now = self.issuance.now();
+        let expires_at = now
+            .plus_secs(ttl)
+            .ok_or_else(|| Status::internal("the clock is outside the calendar"))?;
+        let secret = Zeroizing::new(random_bytes::<32>().map_err(|error| {
+            tracing::error!(%error, "no join token");
+            Status::internal("the system's random generator failed")
+        })?);
+        let token = URL_SAFE_NO_PAD.encode(secret.as_slice());
+        self.issuance
+            .inventory()
+            .create_token(sha256_hex(token.as_bytes()), id, now, expires_at)
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        let expires_at = expires_at.as_secs();
+        Ok(Response::new(CreateJoinTokenResponse { token, expires_at }))
+    }
+
+    async fn issue_certificate(
+        &self,
+        request: Request<IssueCertificateRequest>,
+    ) -> Result<Response<IssueCertificateResponse>, Status> {
+        let operator = peer::operator(&request);
+        let request = request.into_inner();
+        let wish = Wish {
+            spiffe_id: Some(id("spiffe_id", &request.spiffe_id)?),
+            ttl_seconds: request.ttl_seconds,
+        };
+        let issued = self
+            .issuance
+            .issue(&operator, &request.csr_pem, &wish)
+            .await
+            .map_err(|error| status::of_issue(&error))?;
+        let record = self
+            .issuance
+            .inventory()
+            .certificate_by_serial(&issued.serial)
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        Ok(Response::new(IssueCertificateResponse {
+            cert_chain: issued.chain,
+            certificate: record.as_ref().map(convert::certificate),
+        }))
+    }
+
+    async fn list_certificates(
+        &self,
+        request: Request<ListCertificatesRequest>,
+    ) -> Result<Response<ListCertificatesResponse>, Status> {
+        let request = request.into_inner();
+        let filter = CertificateFilter {
+            spiffe_id: optional_id("spiffe_id", &request.spiffe_id)?,
+            state: match request.state() {
+                admin::CertificateState::Unspecified => None,
+                admin::CertificateState::Good => Some(CertificateState::Good),
+                admin::CertificateState::Suspended => Some(CertificateState::Suspended),
+                admin::CertificateState::Revoked => Some(CertificateState::Revoked),
+            },
+            unexpired_at: request.unexpired.then(|| self.issuance.now()),
+            limit: limit(request.limit)?,
+        };
+        let found = self
+            .issuance
+            .inventory()
+            .certificates(&filter)
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        let certificates = found.iter().map(convert::certificate).collect();
+        Ok(Response::new(ListCertificatesResponse { certificates }))
+    }
+
+    async fn get_certificate(
+        &self,
+        request: Request<GetCertificateRequest>,
+    ) -> Result<Response<GetCertificateResponse>, Status> {
+        let record = self
+            .issuance
+            .inventory()
+            .certificate_by_serial(&hex_text(&request.into_inner().serial))
+            .await
+            .map_err(|error| status::of_inventory(&error))?
+            .ok_or_else(|| Status::not_found("no certificate has this serial number"))?;
+        Ok(Response::new(GetCertificateResponse {
+            certificate: Some(convert::certificate(&record)),
+            pem: leaf_pem(&record),
+        }))
+    }
+
+    async fn change_state(
+        &self,
+        request: Request<ChangeStateRequest>,
+    ) -> Result<Response<ChangeStateResponse>, Status> {
+        let operator = peer::operator(&request).to_string();
+        let request = request.into_inner();
+        let action = match request.action() {
+            admin::StateAction::Suspend => StateAction::Suspend,
+            admin::StateAction::Resume => StateAction::Resume,
+            admin::StateAction::Revoke => StateAction::Revoke,
+            admin::StateAction::Unspecified => {
+                return Err(Status::invalid_argument("action: it is missing or unknown"));
+            }
+        };
+        if request.reason.len() > MAX_REASON_BYTES {
+            return Err(Status::invalid_argument(
+                "reason: it is longer than 1024 bytes",
+            ));
+        }
+        let selector = match request.selector {
+            Some(WireSelector::Serial(serial)) => Selector::Serial(hex_text(&serial)),
+            Some(WireSelector::Sha256(sha256)) => Selector::Sha256(hex_text(&sha256)),
+            Some(WireSelector::SpiffeId(text)) => Selector::Identity(id("spiffe_id", &text)?),
+            None => return Err(Status::invalid_argument("selector: it is missing")),
+        };
+        let change = self
+            .publisher
+            .change(selector, action, request.reason, operator)
+            .await
+            .map_err(|error| status::of_publish(&error))?;
+        Ok(Response::new(ChangeStateResponse {
+            changed: change.changed.iter().map(convert::certificate).collect(),
+            deny_list_epoch: change.head.epoch,
+            deny_list_sequence: change.head.sequence,
+        }))
+    }
+
+    async fn list_refusals(
+        &self,
+        request: Request<ListRefusalsRequest>,
+    ) -> Result<Response<ListRefusalsResponse>, Status> {
+        let refusals = self
+            .issuance
+            .inventory()
+            .refusals(limit(request.into_inner().limit)?)
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        let refusals = refusals.into_iter().map(convert::refusal).collect();
+        Ok(Response::new(ListRefusalsResponse { refusals }))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let now = self.issuance.now();
+        let counts = self
+            .issuance
+            .inventory()
+            .counts(now)
+            .await
+            .map_err(|error| status::of_inventory(&error))?;
+        let head = self.publisher.watch().borrow().head;
+        let issuer = self.issuance.issuer();
+        Ok(Response::new(GetStatusResponse {
+            trust_domain: self.issuance.policy().trust_domain().as_str().to_owned(),
+            root: Some(convert::ca(issuer.root())),
+            intermediate: Some(convert::ca(issuer.certificate())),
+            listen_address: self.listen_address.clone(),
+            admin_socket: self.admin_socket.display().to_string(),
+            deny_list_epoch: head.epoch,
+            deny_list_sequence: head.sequence,
+            deny_list_key_pems: self.publisher.public_keys(),
+            certificates: counts.certificates,
+            unexpired: counts.unexpired,
+            suspended: counts.suspended,
+            revoked: counts.revoked,
+            entries: counts.entries,
+            refusals: counts.refusals,
+            now: now.as_secs(),
+        }))
+    }
+}
+
+impl AdminApi {
+    fn new_entry(&self, entry: Entry) -> Result<EntryRecord, Status> {
+        if !entry.id.is_empty() || entry.created_at != 0 {
+            return Err(Status::invalid_argument(
+                "entry: id and created_at are not yours to set",
+            ));
+        }
+        if entry.ttl_seconds < 0 {
+            return Err(Status::invalid_argument(
+                "entry.ttl_seconds: it is negative",
+            ));
+        }
+        let mut selectors = entry.selectors;
+        if selectors.len() > MAX_SELECTORS {
+            return Err(Status::invalid_argument("entry.selectors: more than 32"));
+        }
+        if let Some(bad) = selectors.iter().find(|selector| !is_selector(selector)) {
+            return Err(Status::invalid_argument(format!(
+                "entry.selectors: {bad:?} is not `type:value` of at most 1024 bytes"
+            )));
+        }
+        selectors.sort();
+        selectors.dedup();
+        let id = random_bytes::<8>().map_err(|error| {
+            tracing::error!(%error, "no entry id");
+            Status::internal("the system's random generator failed")
+        })?;
+        Ok(EntryRecord {
+            id: hex::encode(id),
+            parent_id: self.assignable("entry.parent_id", &entry.parent_id)?,
+            spiffe_id: self.assignable("entry.spiffe_id", &entry.spiffe_id)?,
+            selectors,
+            ttl_seconds: entry.ttl_seconds,
+            created_at: self.issuance.now(),
+        })
+    }
+
+    /// An identity of our trust domain that is nobody's own.
+    fn assignable(&self, field: &str, text: &str) -> Result<SpiffeId, Status> {
+        let id = id(field, text)?;
+        self.issuance
+            .policy()
+            .check_assignable(&id)
+            .map_err(|refusal| Status::invalid_argument(format!("{field}: {refusal}")))?;
+        Ok(id)
+    }
+}
+
+fn id(field: &str, text: &str) -> Result<SpiffeId, Status> {
+    SpiffeId::new(text)
+        .map_err(|error| Status::invalid_argument(format!("{field}: {text:?}: {error}")))
+}
+
+fn optional_id(field: &str, text: &str) -> Result<Option<SpiffeId>, Status> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        id(field, text).map(Some)
+    }
+}
+
+fn limit(asked: u32) -> Result<u32, Status> {
+    match asked {
+        0 => Ok(DEFAULT_LIMIT),
+        1..=MAX_LIMIT => Ok(asked),
+        _ => Err(Status::invalid_argument("limit: it is more than 10000")),
+    }
+}
+
+/// Hex as the record holds it: lower case, without the colons some tools print.
+fn hex_text(text: &str) -> String {
+    text.chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
+}
+
+fn is_selector(text: &str) -> bool {
+    text.len() <= MAX_SELECTOR_BYTES
+        && text
+            .split_once(':')
+            .is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty())
+}
+
+const DEFAULT_TOKEN_SECONDS: i64 = 600;
+const MAX_TOKEN_SECONDS: i64 = 86_400;
+const DEFAULT_LIMIT: u32 = 100;
+const MAX_LIMIT: u32 = 10_000;
+const MAX_REASON_BYTES: usize = 1024;
+const MAX_SELECTORS: usize = 32;
+const MAX_SELECTOR_BYTES: usize = 1024;

@@ -1,0 +1,139 @@
+//! What node agents read: their entries, the deny list, the trust bundle.
+
+use std::sync::Arc;
+
+use api::agent::agent_service_server::AgentService;
+use api::agent::{
+    BundleSnapshot, DenyListSnapshot, EntriesSnapshot, Entry, WatchBundleRequest,
+    WatchDenyListRequest, WatchEntriesRequest,
+};
+use futures::stream::BoxStream;
+use identity::SpiffeId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::clock::Clock;
+use crate::inventory::{CertificateRecord, Inventory};
+use crate::issue::{Caller, Issuance, ProofFault, Refusal};
+use crate::revoke::SignedList;
+use crate::serve::watch::{Render, Session, stream};
+use crate::serve::{peer, status};
+
+/// Serves the agents' streams.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentApi {
+    /// Attests callers and reads the record.
+    pub(crate) issuance: Issuance,
+    /// Counts changes of entries.
+    pub(crate) entries: watch::Receiver<u64>,
+    /// The deny list as it stands.
+    pub(crate) lists: watch::Receiver<Arc<SignedList>>,
+    /// The trust bundle as it stands.
+    pub(crate) bundle: watch::Sender<Arc<BundleSnapshot>>,
+    /// Tells when the authority stops.
+    pub(crate) stopping: CancellationToken,
+    /// The clock.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl AgentApi {
+    /// The caller's certificate. A join token opens no stream: it is for one certificate.
+    async fn agent<T: Sync>(&self, request: &Request<T>) -> Result<CertificateRecord, Status> {
+        match peer::caller(request, &self.issuance).await? {
+            Caller::Certificate(certificate) => Ok(certificate),
+            other => {
+                let refusal = Refusal::Proof(ProofFault::Missing);
+                self.issuance
+                    .record_refusal(&other.to_string(), None, &refusal)
+                    .await
+                    .map_err(|error| status::of_inventory(&error))?;
+                Err(status::of_refusal(&refusal))
+            }
+        }
+    }
+
+    fn session(&self, agent: &CertificateRecord) -> Result<Session, Status> {
+        let sha256 = agent.sha256.parse().map_err(|error| {
+            tracing::error!(%error, serial = agent.serial, "the record holds a bad digest");
+            Status::internal("the record failed")
+        })?;
+        Ok(Session {
+            sha256,
+            not_after: agent.not_after,
+            lists: self.lists.clone(),
+            stopping: self.stopping.clone(),
+            clock: Arc::clone(&self.clock),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for AgentApi {
+    type WatchEntriesStream = BoxStream<'static, Result<EntriesSnapshot, Status>>;
+    type WatchDenyListStream = BoxStream<'static, Result<DenyListSnapshot, Status>>;
+    type WatchBundleStream = BoxStream<'static, Result<BundleSnapshot, Status>>;
+
+    async fn watch_entries(
+        &self,
+        request: Request<WatchEntriesRequest>,
+    ) -> Result<Response<Self::WatchEntriesStream>, Status> {
+        let agent = self.agent(&request).await?;
+        let session = self.session(&agent)?;
+        let inventory = self.issuance.inventory().clone();
+        let parent = agent.spiffe_id;
+        let render: Render<u64, EntriesSnapshot> =
+            Box::new(move |_generation| Box::pin(entries_of(inventory.clone(), parent.clone())));
+        Ok(Response::new(stream(self.entries.clone(), render, session)))
+    }
+
+    async fn watch_deny_list(
+        &self,
+        request: Request<WatchDenyListRequest>,
+    ) -> Result<Response<Self::WatchDenyListStream>, Status> {
+        let agent = self.agent(&request).await?;
+        let session = self.session(&agent)?;
+        let render: Render<Arc<SignedList>, DenyListSnapshot> = Box::new(|list| {
+            Box::pin(async move {
+                Ok(DenyListSnapshot {
+                    jws: list.jws.clone().into_bytes(),
+                    epoch: list.head.epoch,
+                    sequence: list.head.sequence,
+                })
+            })
+        });
+        Ok(Response::new(stream(self.lists.clone(), render, session)))
+    }
+
+    async fn watch_bundle(
+        &self,
+        request: Request<WatchBundleRequest>,
+    ) -> Result<Response<Self::WatchBundleStream>, Status> {
+        let agent = self.agent(&request).await?;
+        let session = self.session(&agent)?;
+        let render: Render<Arc<BundleSnapshot>, BundleSnapshot> =
+            Box::new(|bundle| Box::pin(async move { Ok((*bundle).clone()) }));
+        Ok(Response::new(stream(
+            self.bundle.subscribe(),
+            render,
+            session,
+        )))
+    }
+}
+
+async fn entries_of(inventory: Inventory, parent: SpiffeId) -> Result<EntriesSnapshot, Status> {
+    let entries = inventory
+        .entries(Some(&parent), None)
+        .await
+        .map_err(|error| status::of_inventory(&error))?;
+    let entries = entries
+        .into_iter()
+        .map(|entry| Entry {
+            id: entry.id,
+            spiffe_id: entry.spiffe_id.to_string(),
+            selectors: entry.selectors,
+            ttl_seconds: entry.ttl_seconds,
+        })
+        .collect();
+    Ok(EntriesSnapshot { entries })
+}

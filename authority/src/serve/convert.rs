@@ -1,0 +1,67 @@
+//! Between the administration messages and the record.
+
+use api::admin;
+
+use crate::ca::CaCertificate;
+use crate::inventory::{CertificateRecord, CertificateState, EntryRecord, RefusalRecord};
+
+pub(crate) fn certificate(record: &CertificateRecord) -> admin::Certificate {
+    admin::Certificate {
+        serial: record.serial.clone(),
+        sha256: record.sha256.clone(),
+        spiffe_id: record.spiffe_id.to_string(),
+        issuer_sha256: record.issuer_sha256.clone(),
+        key_type: record.key_type.clone(),
+        spki_sha256: record.spki_sha256.clone(),
+        not_before: record.not_before.as_secs(),
+        not_after: record.not_after.as_secs(),
+        issued_at: record.issued_at.as_secs(),
+        caller: record.caller.clone(),
+        proof: record.proof.clone(),
+        entry_id: record.entry_id.clone().unwrap_or_default(),
+        state: state(record.state).into(),
+        state_since: record.state_since.as_secs(),
+        reason: record.reason.clone(),
+    }
+}
+
+pub(crate) const fn state(state: CertificateState) -> admin::CertificateState {
+    match state {
+        CertificateState::Good => admin::CertificateState::Good,
+        CertificateState::Suspended => admin::CertificateState::Suspended,
+        CertificateState::Revoked => admin::CertificateState::Revoked,
+    }
+}
+
+pub(crate) fn entry(record: EntryRecord) -> admin::Entry {
+    admin::Entry {
+        id: record.id,
+        parent_id: record.parent_id.to_string(),
+        spiffe_id: record.spiffe_id.to_string(),
+        selectors: record.selectors,
+        ttl_seconds: record.ttl_seconds,
+        created_at: record.created_at.as_secs(),
+    }
+}
+
+pub(crate) fn refusal(record: RefusalRecord) -> admin::Refusal {
+    admin::Refusal {
+        at: record.at.as_secs(),
+        caller: record.caller,
+        spiffe_id: record.spiffe_id,
+        code: record.code,
+        detail: record.detail,
+        alarm: record.alarm,
+    }
+}
+
+pub(crate) fn ca(certificate: &CaCertificate) -> admin::CaStatus {
+    admin::CaStatus {
+        subject: certificate.subject().to_owned(),
+        serial: certificate.serial().to_owned(),
+        not_before: certificate.not_before().as_secs(),
+        not_after: certificate.not_after().as_secs(),
+        sha256: certificate.sha256().to_owned(),
+        pem: certificate.pem().to_owned(),
+    }
+}

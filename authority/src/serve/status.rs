@@ -1,0 +1,66 @@
+//! The one place where our errors become gRPC statuses.
+//!
+//! istio-agent retries `Internal` and `Unavailable`, and gives up on `Unauthenticated` and
+//! `InvalidArgument`. Callers get the class, and for mistakes of their own the rule; the log and
+//! the record have everything.
+
+use tonic::Status;
+
+use crate::inventory::{ChangeError, InventoryError};
+use crate::issue::attest::AttestError;
+use crate::issue::{IssueError, Refusal, RefusalClass};
+use crate::revoke::PublishError;
+
+pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
+    match refusal.class() {
+        // Istiod's words, and no more: an unproven caller learns nothing.
+        RefusalClass::Unauthenticated => Status::unauthenticated("request authenticate failure"),
+        RefusalClass::Denied => Status::permission_denied(refusal.code()),
+        RefusalClass::Invalid => Status::invalid_argument(refusal.to_string()),
+    }
+}
+
+pub(crate) fn of_issue(error: &IssueError) -> Status {
+    match error {
+        IssueError::Refused(refusal) => of_refusal(refusal),
+        IssueError::Inventory(error) => of_inventory(error),
+        // Istiod's CA_NOT_READY and CERT_GEN_ERROR.
+        IssueError::Sign(_) | IssueError::NoRandomness(_) | IssueError::LostCertificate { .. } => {
+            Status::internal("the certificate could not be made")
+        }
+    }
+}
+
+pub(crate) fn of_attest(error: &AttestError) -> Status {
+    match error {
+        AttestError::Refused(refusal) => of_refusal(refusal),
+        AttestError::Inventory(error) => of_inventory(error),
+    }
+}
+
+pub(crate) fn of_inventory(error: &InventoryError) -> Status {
+    tracing::error!(error = error as &dyn std::error::Error, "the record failed");
+    match error {
+        InventoryError::NotCommitted => Status::unavailable("the record could not be written"),
+        _ => Status::internal("the record failed"),
+    }
+}
+
+pub(crate) fn of_publish(error: &PublishError) -> Status {
+    match error {
+        PublishError::Refused(refused @ ChangeError::NotFound) => {
+            Status::not_found(refused.to_string())
+        }
+        PublishError::Refused(refused @ ChangeError::Revoked { .. }) => {
+            Status::failed_precondition(refused.to_string())
+        }
+        PublishError::Refused(refused @ ChangeError::ListFull { .. }) => {
+            Status::resource_exhausted(refused.to_string())
+        }
+        PublishError::Inventory(error) => of_inventory(error),
+        other => {
+            tracing::error!(error = %other, "the deny list could not be published");
+            Status::internal("the change is on record, but its deny list could not be signed")
+        }
+    }
+}

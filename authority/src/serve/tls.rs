@@ -1,0 +1,84 @@
+//! TLS of the gRPC listener: 1.3 only, client certificates optional but verified.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError,
+    WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The root is not usable as a trust anchor.
+    #[error("the root is not usable as a trust anchor")]
+    Root(#[source] rustls::Error),
+    /// The verifier of client certificates cannot be made.
+    #[error("cannot make the verifier of client certificates")]
+    Verifier(#[source] VerifierBuilderError),
+    /// The protocol version is not there.
+    #[error("TLS 1.3 is not available")]
+    Version(#[source] rustls::Error),
+}
+
+/// The serving certificate, which can be exchanged while serving.
+#[derive(Debug)]
+pub(crate) struct ServingCertificate(RwLock<Arc<CertifiedKey>>);
+
+impl ServingCertificate {
+    pub(crate) const fn new(key: Arc<CertifiedKey>) -> Self {
+        Self(RwLock::new(key))
+    }
+
+    /// New connections get `key` from now on.
+    pub(crate) fn replace(&self, key: Arc<CertifiedKey>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+}
+
+impl ResolvesServerCert for ServingCertificate {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(
+            &self.0.read().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+}
+
+/// The provider of all cryptography, passed explicitly so that nothing depends on a global.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The listener's TLS: clients may show a certificate below `root`, and then it must be good.
+///
+/// # Errors
+/// [`TlsError`].
+pub(crate) fn server_config(
+    root: &[u8],
+    certificate: Arc<ServingCertificate>,
+) -> Result<ServerConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(root.to_vec()))
+        .map_err(TlsError::Root)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsError::Verifier)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Version)?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    // A resumed session would keep a client certificate that was verified long ago.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}

@@ -1,0 +1,153 @@
+//! What an authority is told.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use identity::{SpiffeId, TrustDomain};
+
+use crate::ca::KeyAlgorithm;
+use crate::clock::{Clock, SystemClock};
+use crate::issue::Lifetimes;
+
+/// Names inside the data folder.
+pub mod names {
+    /// Folder of the CA.
+    pub const CA_DIR: &str = "ca";
+    /// The record, SQLite.
+    pub const DATABASE: &str = "countersign.db";
+    /// The deny list's private key, PKCS#8 PEM.
+    pub const DENY_LIST_KEY: &str = "deny-list.key";
+    /// The root certificate, PEM, for whoever must trust this authority.
+    pub const BUNDLE: &str = "bundle.pem";
+    /// The administration socket.
+    pub const ADMIN_SOCKET: &str = "admin.sock";
+    /// Locked while an authority runs.
+    pub const LOCK: &str = "lock";
+}
+
+/// What an authority is told. Times are seconds.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The trust domain, one per authority.
+    pub trust_domain: TrustDomain,
+    /// Folder of everything that must survive; made, for its owner only, if it is not there.
+    pub data_dir: PathBuf,
+    /// Address of the gRPC listener; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Lifetime of a certificate when nothing is asked for.
+    pub default_ttl_seconds: i64,
+    /// Longest lifetime that may be asked for.
+    pub max_ttl_seconds: i64,
+    /// How far before now a certificate's validity starts; at most a quarter of its lifetime.
+    pub backdate_seconds: i64,
+    /// How often the deny list is signed anew.
+    pub deny_list_period_seconds: u64,
+    /// How long a deny list can be relied on; at most 60.
+    pub deny_list_life_seconds: i64,
+    /// Kind of the CA's keys, where they must be made.
+    pub key_algorithm: KeyAlgorithm,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{setting} is {found}, expected {expected}")]
+pub struct SettingsError {
+    /// Its name.
+    pub setting: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What it may be.
+    pub expected: &'static str,
+}
+
+impl Settings {
+    /// Defaults for `trust_domain` in `data_dir`: a free port on loopback, certificates for 24
+    /// hours and at most 90 days, backdated two minutes, P-256 keys, a deny list signed every ten
+    /// seconds that lives sixty.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            trust_domain,
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            default_ttl_seconds: 24 * 3600,
+            max_ttl_seconds: 90 * 24 * 3600,
+            backdate_seconds: 120,
+            deny_list_period_seconds: 10,
+            deny_list_life_seconds: 60,
+            key_algorithm: KeyAlgorithm::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// [`SettingsError`], the first setting that cannot be.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let life = self.deny_list_life_seconds;
+        let period = i64::try_from(self.deny_list_period_seconds).unwrap_or(i64::MAX);
+        let wrong = |setting, found: i64, expected| {
+            Err(SettingsError {
+                setting,
+                found: found.to_string(),
+                expected,
+            })
+        };
+        if self.max_ttl_seconds < 1 {
+            return wrong("the longest lifetime", self.max_ttl_seconds, "at least 1 s");
+        }
+        if !(1..=self.max_ttl_seconds).contains(&self.default_ttl_seconds) {
+            return wrong(
+                "the default lifetime",
+                self.default_ttl_seconds,
+                "at least 1 s and no more than the longest lifetime",
+            );
+        }
+        if !(0..=3600).contains(&self.backdate_seconds) {
+            return wrong("the backdating", self.backdate_seconds, "0 to 3600 s");
+        }
+        if !(1..=identity::deny_list::MAX_LIFE_SECONDS).contains(&life) {
+            return wrong("the deny list's life", life, "1 to 60 s");
+        }
+        if !(1..=life).contains(&period) {
+            return wrong(
+                "the deny list's period",
+                period,
+                "at least 1 s, no more than its life",
+            );
+        }
+        if self.authority_id().is_none() {
+            return Err(SettingsError {
+                setting: "the trust domain",
+                found: self.trust_domain.to_string(),
+                expected: "one short enough for SPIFFE IDs in it",
+            });
+        }
+        Ok(())
+    }
+
+    /// The authority's own identity.
+    pub(crate) fn authority_id(&self) -> Option<SpiffeId> {
+        SpiffeId::new(format!(
+            "spiffe://{}/countersign/authority",
+            self.trust_domain.as_str()
+        ))
+        .ok()
+    }
+
+    pub(crate) const fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            default_ttl: self.default_ttl_seconds,
+            max_ttl: self.max_ttl_seconds,
+            backdate: self.backdate_seconds,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        Path::new(&self.data_dir).join(name)
+    }
+}

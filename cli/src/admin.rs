@@ -1,0 +1,36 @@
+//! The authority's admin API over its Unix socket.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use api::admin::admin_service_client::AdminServiceClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::service_fn;
+
+use crate::failure::Failure;
+
+/// A client of the admin API.
+pub(crate) type Admin = AdminServiceClient<Channel>;
+
+/// A call that takes longer than this is given up.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Connects to the authority that listens on `socket`.
+pub(crate) async fn connect(socket: &Path) -> Result<Admin, Failure> {
+    let path: PathBuf = socket.to_owned();
+    // The address is never used: the connector below opens the socket.
+    let channel = Endpoint::from_static("http://admin.invalid")
+        .timeout(CALL_LIMIT)
+        .connect_with_connector(service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        }))
+        .await
+        .map_err(|source| Failure::NoAuthority {
+            socket: socket.to_owned(),
+            source,
+        })?;
+    Ok(AdminServiceClient::new(channel))
+}

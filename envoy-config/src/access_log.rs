@@ -1,0 +1,117 @@
+//! Access logs: JSON lines in a file.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::typed::{Extension, Typed, path_text};
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FileAccessLog {
+    path: String,
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct LogFormat {
+    json_format: Line,
+}
+
+/// One line. Names are the JSON keys; `null` where there is nothing to say. The path is without its query,
+/// which may hold secrets.
+#[derive(Clone, Debug, Serialize)]
+struct Line {
+    time: &'static str,
+    #[serde(rename = "requestId")]
+    request_id: &'static str,
+    method: &'static str,
+    path: &'static str,
+    authority: &'static str,
+    protocol: &'static str,
+    status: &'static str,
+    flags: &'static str,
+    details: &'static str,
+    #[serde(rename = "durationMs")]
+    duration: &'static str,
+    #[serde(rename = "bytesReceived")]
+    bytes_received: &'static str,
+    #[serde(rename = "bytesSent")]
+    bytes_sent: &'static str,
+    connection: &'static str,
+    #[serde(flatten)]
+    peer: Peer,
+    cluster: &'static str,
+    upstream: &'static str,
+    #[serde(rename = "upstreamFailure")]
+    upstream_failure: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Peer {
+    /// A server's line: the client's certificate.
+    Downstream {
+        peer: &'static str,
+        #[serde(rename = "peerSerial")]
+        serial: &'static str,
+        #[serde(rename = "peerSha256")]
+        sha256: &'static str,
+        local: &'static str,
+    },
+    /// A client's line: the server's certificate.
+    Upstream {
+        peer: &'static str,
+        local: &'static str,
+    },
+}
+
+/// Which side writes the log, and so whose certificate is the peer's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+pub(crate) fn file(path: &Path, side: Side) -> Extension<FileAccessLog> {
+    let peer = match side {
+        Side::Server => Peer::Downstream {
+            peer: "%DOWNSTREAM_PEER_URI_SAN%",
+            serial: "%DOWNSTREAM_PEER_SERIAL%",
+            sha256: "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+            local: "%DOWNSTREAM_LOCAL_URI_SAN%",
+        },
+        Side::Client => Peer::Upstream {
+            peer: "%UPSTREAM_PEER_URI_SAN%",
+            local: "%UPSTREAM_LOCAL_URI_SAN%",
+        },
+    };
+    let line = Line {
+        time: "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+        request_id: "%REQ(X-REQUEST-ID)%",
+        method: "%REQ(:METHOD)%",
+        path: "%PATH(NQ)%",
+        authority: "%REQ(:AUTHORITY)%",
+        protocol: "%PROTOCOL%",
+        status: "%RESPONSE_CODE%",
+        flags: "%RESPONSE_FLAGS%",
+        details: "%RESPONSE_CODE_DETAILS%",
+        duration: "%DURATION%",
+        bytes_received: "%BYTES_RECEIVED%",
+        bytes_sent: "%BYTES_SENT%",
+        connection: "%CONNECTION_ID%",
+        peer,
+        cluster: "%UPSTREAM_CLUSTER%",
+        upstream: "%UPSTREAM_HOST%",
+        upstream_failure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    };
+    Extension {
+        name: "envoy.access_loggers.file",
+        typed_config: Typed::new(
+            "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            FileAccessLog {
+                path: path_text(path),
+                log_format: LogFormat { json_format: line },
+            },
+        ),
+    }
+}

@@ -1,0 +1,225 @@
+//! The Envoy in front of a server.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use policy::config::{Direction, PluginConfig};
+
+use super::{HttpVersion, PathNormalization, agent_clusters};
+use crate::address::{Admin, Endpoint};
+use crate::age::ConnectionAge;
+use crate::bootstrap::Bootstrap;
+use crate::cluster::{APP_CLUSTER, Cluster};
+use crate::error::{Checks, Problem, SpecErrors};
+use crate::http::{ConnectionManager, HttpFilter, RouteAction, RouteConfig, VirtualHost};
+use crate::listener::Listener;
+use crate::plugin::check_plugin;
+use crate::tls::{ClientSans, TlsSource, TransportSocket};
+use crate::typed::Seconds;
+use crate::version::EnvoyVersion;
+
+/// What decides about requests that a server's Envoy receives.
+#[derive(Clone, Debug)]
+pub enum InboundFilter {
+    /// Nothing beyond mutual TLS.
+    None,
+    /// Envoy's own RBAC filter with these rules (`envoy.config.rbac.v3.RBAC`), to compare with.
+    NativeRbac {
+        /// The rules, as Envoy's JSON form has them.
+        rules: serde_json::Value,
+    },
+    /// Our filter.
+    Wasm {
+        /// The built `.wasm` file.
+        module: PathBuf,
+        /// Its configuration; `direction` is inbound.
+        config: Box<PluginConfig>,
+    },
+}
+
+/// Whether the peer's certificate is also put into filter state, for Envoys without an attribute for it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum FilterStateRoute {
+    /// When the Envoy is older than 1.39.
+    #[default]
+    WhenNeeded,
+    /// Always.
+    Always,
+}
+
+/// A server's Envoy: mutual TLS from the network, plain HTTP to the application.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Envoy's node id, which the agent sees.
+    pub node_id: String,
+    /// The Envoy this is for.
+    pub envoy: EnvoyVersion,
+    /// Where mutual TLS is accepted.
+    pub listen: SocketAddr,
+    /// The application.
+    pub app: Endpoint,
+    /// What the application speaks.
+    pub app_version: HttpVersion,
+    /// Key, chain and roots.
+    pub tls: TlsSource,
+    /// Who may finish a handshake.
+    pub clients: ClientSans,
+    /// What decides about requests.
+    pub filter: InboundFilter,
+    /// How the filter gets the peer's certificate.
+    pub filter_state_route: FilterStateRoute,
+    /// The agent's HTTP socket, polled for the deny list.
+    pub agent_http: Option<PathBuf>,
+    /// Administration interface.
+    pub admin: Admin,
+    /// JSON lines, one a request.
+    pub access_log: Option<PathBuf>,
+    /// Bound on the age of connections.
+    pub connection_age: ConnectionAge,
+    /// Path normalisation. `None` takes what the plug-in configuration declares, or without our filter the
+    /// strictest; a mode given here must not differ from what the plug-in configuration declares.
+    pub path_normalization: Option<PathNormalization>,
+}
+
+impl Server {
+    /// A server with no filter, no administration interface and no log.
+    #[must_use]
+    pub fn new(node_id: &str, listen: SocketAddr, app: Endpoint, tls: TlsSource) -> Self {
+        Self {
+            node_id: node_id.to_owned(),
+            envoy: EnvoyVersion::CURRENT,
+            listen,
+            app,
+            app_version: HttpVersion::Http1,
+            tls,
+            clients: ClientSans::AnyVerified,
+            filter: InboundFilter::None,
+            filter_state_route: FilterStateRoute::WhenNeeded,
+            agent_http: None,
+            admin: Admin::None,
+            access_log: None,
+            connection_age: ConnectionAge::default(),
+            path_normalization: None,
+        }
+    }
+
+    /// Checks the spec and builds the bootstrap.
+    ///
+    /// Not checked: whether files exist, and whether native RBAC rules are ones Envoy takes.
+    ///
+    /// # Errors
+    /// Everything wrong with the spec, each with its field path.
+    pub fn bootstrap(&self) -> Result<Bootstrap, SpecErrors> {
+        let mut checks = Checks::default();
+        self.check(&mut checks);
+        let filters = self.filters().unwrap_or_else(|problem| {
+            checks.refuse("filter.config", problem);
+            Vec::new()
+        });
+        checks.done()?;
+
+        // No limit on a whole request: streams may be long. Idle ones are ended by the connection manager.
+        let action = RouteAction {
+            cluster: APP_CLUSTER.to_owned(),
+            timeout: Seconds::whole(0),
+            retry_policy: None,
+            hedge_policy: None,
+        };
+        let everything = VirtualHost::new(APP_CLUSTER, vec!["*".to_owned()], action);
+        let manager = ConnectionManager::server(
+            self.connection_age,
+            self.envoy,
+            self.paths().into(),
+            self.access_log.as_deref(),
+            RouteConfig::new("inbound", vec![everything]),
+            filters,
+        );
+        let tls = TransportSocket::server(&self.tls, &self.clients);
+        let listener = Listener::new("inbound", self.listen, manager, Some(tls));
+        let mut clusters = vec![Cluster::app(&self.app, self.app_version)];
+        clusters.extend(agent_clusters(
+            self.tls.sds_socket(),
+            self.agent_http.as_deref(),
+        ));
+        Ok(Bootstrap::new(
+            &self.node_id,
+            &self.admin,
+            listener,
+            clusters,
+        ))
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.not_empty("nodeId", &self.node_id);
+        if self.listen.port() == 0 {
+            checks.refuse("listen", Problem::NoPort);
+        }
+        super::upstream::check_endpoint("app", &self.app, checks);
+        if self.app == Endpoint::Ip(self.listen) {
+            checks.refuse(
+                "app",
+                Problem::Duplicate {
+                    value: self.app.to_string(),
+                    by: "listen".to_owned(),
+                },
+            );
+        }
+        self.tls.check("tls", checks);
+        self.clients.check("clients", checks);
+        if let InboundFilter::Wasm { module, config } = &self.filter {
+            checks.file_path("filter.module", module);
+            let agent = self.agent_http.as_deref();
+            check_plugin("filter.config", config, Direction::Inbound, agent, checks);
+            if self
+                .path_normalization
+                .is_some_and(|mode| mode != config.path_normalization)
+            {
+                checks.refuse(
+                    "pathNormalization",
+                    Problem::Contradicts {
+                        other: "filter.config.pathNormalization".to_owned(),
+                        why: "policies are compiled for another form of paths than Envoy would produce",
+                    },
+                );
+            }
+        }
+        if let Some(socket) = &self.agent_http {
+            checks.socket_path("agentHttp", socket);
+        }
+        if let Admin::Unix(socket) = &self.admin {
+            checks.socket_path("admin", socket);
+        }
+        if let Some(log) = &self.access_log {
+            checks.file_path("accessLog", log);
+        }
+        checks.age("connectionAge", self.connection_age);
+    }
+
+    fn paths(&self) -> PathNormalization {
+        match &self.filter {
+            InboundFilter::Wasm { config, .. } => config.path_normalization,
+            InboundFilter::None | InboundFilter::NativeRbac { .. } => {
+                self.path_normalization.unwrap_or_default()
+            }
+        }
+    }
+
+    fn filters(&self) -> Result<Vec<HttpFilter>, Problem> {
+        let mut filters = Vec::new();
+        match &self.filter {
+            InboundFilter::None => {}
+            InboundFilter::NativeRbac { rules } => {
+                filters.push(HttpFilter::native_rbac(rules.clone()));
+            }
+            InboundFilter::Wasm { module, config } => {
+                let needed = !self.envoy.has_peer_certificate_attribute();
+                if needed || self.filter_state_route == FilterStateRoute::Always {
+                    filters.push(HttpFilter::peer_certificate());
+                }
+                filters.push(HttpFilter::wasm("countersign-inbound", module, config)?);
+            }
+        }
+        filters.push(HttpFilter::router());
+        Ok(filters)
+    }
+}

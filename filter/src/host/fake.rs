@@ -1,0 +1,430 @@
+//! A proxy in memory, for tests: every call can be made to fail.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::host::{
+    Buffer, Header, HeaderMap, Host, HostError, HttpCall, LocalResponse, LogLevel, MetricKind,
+    Status,
+};
+
+/// A local reply the filter asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sent {
+    /// Context it was sent for.
+    pub context: u32,
+    /// HTTP status.
+    pub status: u32,
+    /// Response code details.
+    pub details: String,
+    /// Body.
+    pub body: String,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A call the filter made to a cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Called {
+    /// Token it got.
+    pub token: u32,
+    /// Cluster.
+    pub cluster: String,
+    /// `:path`.
+    pub path: String,
+}
+
+type ForeignFunction = Rc<dyn Fn(&[u8]) -> Vec<u8>>;
+
+#[derive(Default)]
+struct State {
+    now: u64,
+    context: u32,
+    contexts: BTreeMap<u32, HashMap<String, Vec<u8>>>,
+    headers: HashMap<HeaderMap, Vec<Header>>,
+    buffers: HashMap<Buffer, Vec<u8>>,
+    shared: HashMap<String, (Vec<u8>, u32)>,
+    races: HashMap<String, Vec<u8>>,
+    failures: HashMap<&'static str, Status>,
+    property_failures: HashMap<String, Status>,
+    foreign: Option<ForeignFunction>,
+    foreign_calls: u32,
+    metrics: Vec<(String, u64)>,
+    log: Vec<(LogLevel, String)>,
+    sent: Vec<Sent>,
+    resumed: Vec<u32>,
+    called: Vec<Called>,
+    calls: u32,
+    tick: u32,
+}
+
+/// The proxy double; clones share it.
+#[derive(Clone, Default)]
+pub struct FakeHost(Rc<RefCell<State>>);
+
+impl std::fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakeHost")
+    }
+}
+
+impl FakeHost {
+    /// A proxy with nothing in it, at one second after the epoch.
+    #[must_use]
+    pub fn new() -> Self {
+        let host = Self::default();
+        host.0.borrow_mut().now = 1_000_000_000;
+        host
+    }
+
+    /// Sets an attribute, by its path with a dot, of the effective context.
+    pub fn set_property(&self, name: &str, value: &[u8]) {
+        let mut state = self.0.borrow_mut();
+        let context = state.context;
+        state
+            .contexts
+            .entry(context)
+            .or_default()
+            .insert(name.to_owned(), value.to_vec());
+    }
+
+    /// Takes an attribute away.
+    pub fn remove_property(&self, name: &str) {
+        let mut state = self.0.borrow_mut();
+        let context = state.context;
+        state.contexts.entry(context).or_default().remove(name);
+    }
+
+    /// Makes one attribute fail with `status`.
+    pub fn fail_property(&self, name: &str, status: Status) {
+        self.0
+            .borrow_mut()
+            .property_failures
+            .insert(name.to_owned(), status);
+    }
+
+    /// Makes every further call of that name fail.
+    pub fn fail(&self, call: &'static str, status: Status) {
+        self.0.borrow_mut().failures.insert(call, status);
+    }
+
+    /// Lets the calls of that name work again.
+    pub fn mend(&self, call: &'static str) {
+        self.0.borrow_mut().failures.remove(call);
+    }
+
+    /// Sets a header map.
+    pub fn set_headers(&self, map: HeaderMap, headers: &[(&str, &str)]) {
+        let headers = headers
+            .iter()
+            .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
+            .collect();
+        self.0.borrow_mut().headers.insert(map, headers);
+    }
+
+    /// Sets a buffer.
+    pub fn set_buffer(&self, buffer: Buffer, bytes: &[u8]) {
+        self.0.borrow_mut().buffers.insert(buffer, bytes.to_vec());
+    }
+
+    /// Sets a shared value, as another thread would.
+    pub fn set_shared(&self, key: &str, value: &[u8]) {
+        let mut state = self.0.borrow_mut();
+        let version = state.shared.get(key).map_or(1, |(_, version)| version + 1);
+        state
+            .shared
+            .insert(key.to_owned(), (value.to_vec(), version));
+    }
+
+    /// Reads a shared value.
+    #[must_use]
+    pub fn shared(&self, key: &str) -> Option<Vec<u8>> {
+        self.0
+            .borrow()
+            .shared
+            .get(key)
+            .map(|(value, _)| value.clone())
+    }
+
+    /// Lets another thread win the next write to a shared value.
+    pub fn race_shared(&self, key: &str, value: &[u8]) {
+        self.0
+            .borrow_mut()
+            .races
+            .insert(key.to_owned(), value.to_vec());
+    }
+
+    /// Makes the foreign function answer with fixed bytes.
+    pub fn set_foreign_result(&self, result: &[u8]) {
+        let result = result.to_vec();
+        self.set_foreign_function(move |_| result.clone());
+    }
+
+    /// Stands a function behind the foreign function.
+    pub fn set_foreign_function(&self, function: impl Fn(&[u8]) -> Vec<u8> + 'static) {
+        self.0.borrow_mut().foreign = Some(Rc::new(function));
+    }
+
+    /// How often the foreign function was called.
+    #[must_use]
+    pub fn foreign_calls(&self) -> u32 {
+        self.0.borrow().foreign_calls
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, milliseconds: u64) {
+        self.0.borrow_mut().now += milliseconds * 1_000_000;
+    }
+
+    /// Sets the clock, seconds since the epoch.
+    pub fn set_now(&self, seconds: u64) {
+        self.0.borrow_mut().now = seconds * 1_000_000_000;
+    }
+
+    /// The period asked for, milliseconds.
+    #[must_use]
+    pub fn tick(&self) -> u32 {
+        self.0.borrow().tick
+    }
+
+    /// Makes the calls act on a context, as the proxy does when it calls one; it is made if new.
+    pub fn enter(&self, context: u32) {
+        let mut state = self.0.borrow_mut();
+        state.context = context;
+        state.contexts.entry(context).or_default();
+    }
+
+    /// Takes a context away.
+    pub fn delete(&self, context: u32) {
+        self.0.borrow_mut().contexts.remove(&context);
+    }
+
+    /// Takes the local replies sent so far.
+    #[must_use]
+    pub fn take_sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.0.borrow_mut().sent)
+    }
+
+    /// Takes the contexts resumed so far.
+    #[must_use]
+    pub fn take_resumed(&self) -> Vec<u32> {
+        std::mem::take(&mut self.0.borrow_mut().resumed)
+    }
+
+    /// Takes the calls made so far.
+    #[must_use]
+    pub fn take_called(&self) -> Vec<Called> {
+        std::mem::take(&mut self.0.borrow_mut().called)
+    }
+
+    /// Takes the log lines so far.
+    #[must_use]
+    pub fn take_log(&self) -> Vec<(LogLevel, String)> {
+        std::mem::take(&mut self.0.borrow_mut().log)
+    }
+
+    /// Value of a metric; `None` where nobody defined it.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        let state = self.0.borrow();
+        state
+            .metrics
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| *value)
+    }
+
+    fn check(&self, call: &'static str) -> Result<(), HostError> {
+        match self.0.borrow().failures.get(call) {
+            Some(&status) => refused(call, status),
+            None => Ok(()),
+        }
+    }
+}
+
+const fn refused<T>(call: &'static str, status: Status) -> Result<T, HostError> {
+    Err(HostError::Refused { call, status })
+}
+
+impl Host for FakeHost {
+    fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, HostError> {
+        const CALL: &str = "proxy_get_property";
+        self.check(CALL)?;
+        let state = self.0.borrow();
+        let name = path.join(".");
+        if let Some(&status) = state.property_failures.get(&name) {
+            return refused(CALL, status);
+        }
+        Ok(state
+            .contexts
+            .get(&state.context)
+            .and_then(|own| own.get(&name))
+            .cloned())
+    }
+
+    fn header_map(&self, map: HeaderMap) -> Result<Vec<Header>, HostError> {
+        const CALL: &str = "proxy_get_header_map_pairs";
+        self.check(CALL)?;
+        match self.0.borrow().headers.get(&map) {
+            Some(headers) => Ok(headers.clone()),
+            None => refused(CALL, Status::BadArgument),
+        }
+    }
+
+    fn buffer(&self, buffer: Buffer, max: usize) -> Result<Vec<u8>, HostError> {
+        const CALL: &str = "proxy_get_buffer_bytes";
+        self.check(CALL)?;
+        match self.0.borrow().buffers.get(&buffer) {
+            Some(bytes) => Ok(bytes.iter().copied().take(max).collect()),
+            None => refused(CALL, Status::NotFound),
+        }
+    }
+
+    fn send_local_response(&self, response: &LocalResponse<'_>) -> Result<(), HostError> {
+        self.check("proxy_send_local_response")?;
+        let mut state = self.0.borrow_mut();
+        let context = state.context;
+        state.sent.push(Sent {
+            context,
+            status: response.status,
+            details: response.details.to_owned(),
+            body: response.body.to_owned(),
+            headers: response
+                .headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        });
+        Ok(())
+    }
+
+    fn resume_request(&self) -> Result<(), HostError> {
+        self.check("proxy_continue_stream")?;
+        let mut state = self.0.borrow_mut();
+        let context = state.context;
+        state.resumed.push(context);
+        Ok(())
+    }
+
+    fn http_call(&self, call: &HttpCall<'_>) -> Result<u32, HostError> {
+        self.check("proxy_http_call")?;
+        let mut state = self.0.borrow_mut();
+        state.calls += 1;
+        let token = state.calls;
+        let path = call.headers.iter().find(|(name, _)| *name == ":path");
+        let path = path
+            .map(|(_, value)| (*value).to_owned())
+            .unwrap_or_default();
+        state.called.push(Called {
+            token,
+            cluster: call.cluster.to_owned(),
+            path,
+        });
+        Ok(token)
+    }
+
+    fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
+        self.check("proxy_get_shared_data")?;
+        Ok(self.0.borrow().shared.get(key).cloned())
+    }
+
+    fn set_shared_data(&self, key: &str, value: &[u8], version: u32) -> Result<(), HostError> {
+        const CALL: &str = "proxy_set_shared_data";
+        self.check(CALL)?;
+        let winner = self.0.borrow_mut().races.remove(key);
+        if let Some(winner) = winner {
+            self.set_shared(key, &winner);
+        }
+        let found = self.0.borrow().shared.get(key).map(|(_, version)| *version);
+        if version != 0 && found.is_some_and(|found| found != version) {
+            return refused(CALL, Status::CasMismatch);
+        }
+        self.set_shared(key, value);
+        Ok(())
+    }
+
+    fn set_tick_period(&self, milliseconds: u32) -> Result<(), HostError> {
+        self.check("proxy_set_tick_period_milliseconds")?;
+        self.0.borrow_mut().tick = milliseconds;
+        Ok(())
+    }
+
+    fn now_nanoseconds(&self) -> Result<u64, HostError> {
+        self.check("proxy_get_current_time_nanoseconds")?;
+        Ok(self.0.borrow().now)
+    }
+
+    fn set_effective_context(&self, context: u32) -> Result<(), HostError> {
+        const CALL: &str = "proxy_set_effective_context";
+        self.check(CALL)?;
+        let mut state = self.0.borrow_mut();
+        if !state.contexts.contains_key(&context) {
+            return refused(CALL, Status::BadArgument);
+        }
+        state.context = context;
+        Ok(())
+    }
+
+    fn call_foreign_function(&self, _name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
+        const CALL: &str = "proxy_call_foreign_function";
+        self.check(CALL)?;
+        self.0.borrow_mut().foreign_calls += 1;
+        let foreign = self.0.borrow().foreign.clone();
+        foreign.map_or_else(
+            || refused(CALL, Status::NotFound),
+            |foreign| Ok(foreign(arguments)),
+        )
+    }
+
+    fn define_metric(&self, _kind: MetricKind, name: &str) -> Result<u32, HostError> {
+        self.check("proxy_define_metric")?;
+        let mut state = self.0.borrow_mut();
+        let at = state
+            .metrics
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap_or_else(|| {
+                state.metrics.push((name.to_owned(), 0));
+                state.metrics.len() - 1
+            });
+        Ok(u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    fn increment_metric(&self, metric: u32, by: i64) -> Result<(), HostError> {
+        self.check("proxy_increment_metric")?;
+        self.with_metric("proxy_increment_metric", metric, |value| {
+            *value = value.saturating_add_signed(by);
+        })
+    }
+
+    fn record_metric(&self, metric: u32, new: u64) -> Result<(), HostError> {
+        self.check("proxy_record_metric")?;
+        self.with_metric("proxy_record_metric", metric, |value| *value = new)
+    }
+
+    fn log(&self, level: LogLevel, message: &str) {
+        if self.check("proxy_log").is_ok() {
+            self.0.borrow_mut().log.push((level, message.to_owned()));
+        }
+    }
+}
+
+impl FakeHost {
+    fn with_metric(
+        &self,
+        call: &'static str,
+        metric: u32,
+        change: impl FnOnce(&mut u64),
+    ) -> Result<(), HostError> {
+        let mut state = self.0.borrow_mut();
+        let at = usize::try_from(metric).ok();
+        match at.and_then(|at| state.metrics.get_mut(at)) {
+            Some((_, value)) => {
+                change(value);
+                Ok(())
+            }
+            None => refused(call, Status::NotFound),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Who the peer of a connection is, as far as Envoy's attributes and its certificate prove it.
+//!
+//! Envoy checks the chain in its handshake, but not on a resumed session and not for a listener that
+//! accepts untrusted certificates. So the filter looks at the certificate itself: the X509-SVID
+//! profile and the issuer's signature once per certificate, its dates and the deny list on every
+//! request. Chains are not built here: the configured issuers are the keys that sign leaves.
+
+use std::rc::Rc;
+
+use identity::SpiffeId;
+use identity::deny_list::{DenyEntry, DenyList, State};
+use identity::x509::{Sha256Digest, SvidError, VerifySignature, X509Svid};
+use policy::{Peer, PeerFault};
+
+use crate::attributes::{
+    Attribute, AttributeError, CONNECTION_MTLS, CONNECTION_PEER_CERTIFICATE,
+    CONNECTION_PEER_DIGEST, CONNECTION_PEER_VALID, FILTER_STATE_PEER_CERTIFICATE,
+};
+use crate::certificates::Known;
+use crate::host::Host;
+use crate::root::Root;
+use crate::settings::Plugin;
+use crate::signature::{self, ProxyVerifier};
+use crate::time::Now;
+
+/// A peer, and what the decision log says about its certificate.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// Who it is.
+    pub peer: Peer,
+    /// What its certificate says.
+    pub seen: Seen,
+    /// What the proxy answered, where it did not answer well.
+    pub note: Option<String>,
+}
+
+/// What was seen of a certificate, also of one that is refused.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Its SPIFFE ID, where its issuer's signature is good.
+    pub id: Option<SpiffeId>,
+    /// Its SHA-256.
+    pub digest: Option<Sha256Digest>,
+}
+
+/// A fault with what the proxy said, for the log.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The fault.
+    pub fault: PeerFault,
+    /// Its cause in the proxy.
+    pub note: Option<String>,
+}
+
+impl From<PeerFault> for Fault {
+    fn from(fault: PeerFault) -> Self {
+        Self { fault, note: None }
+    }
+}
+
+impl From<AttributeError> for Fault {
+    fn from(error: AttributeError) -> Self {
+        let fault = PeerFault::AttributeUnreadable {
+            attribute: error.name(),
+        };
+        Self {
+            fault,
+            note: Some(error.to_string()),
+        }
+    }
+}
+
+/// Finds out who sent the request in hand.
+pub fn downstream<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now) -> PeerView {
+    let mut seen = Seen::default();
+    match identify(root, plugin, now, &mut seen) {
+        Ok(peer) => PeerView {
+            peer,
+            seen,
+            note: None,
+        },
+        Err(Fault { fault, note }) => PeerView {
+            peer: Peer::Unidentified(fault),
+            seen,
+            note,
+        },
+    }
+}
+
+fn identify<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    now: Now,
+    seen: &mut Seen,
+) -> Result<Peer, Fault> {
+    let host = root.host();
+    let mtls = CONNECTION_MTLS.boolean(host)?;
+    let digest = read_digest(host, CONNECTION_PEER_DIGEST)?;
+    seen.digest = digest;
+    let digest = match (mtls, digest) {
+        (Some(false), None) => return Ok(Peer::Plaintext),
+        (Some(true), Some(digest)) => digest,
+        (Some(true), None) => return Err(PeerFault::CertificateMissing.into()),
+        // A certificate that this handshake did not present: a resumed session.
+        (Some(false), Some(_)) => return Err(PeerFault::CertificateNotValidated.into()),
+        (None, _) => {
+            let attribute = CONNECTION_MTLS.name();
+            return Err(PeerFault::AttributeUnreadable { attribute }.into());
+        }
+    };
+    if CONNECTION_PEER_VALID.boolean(host)? == Some(false) {
+        return Err(PeerFault::CertificateNotValidated.into());
+    }
+    let svid = certificate(root, plugin, &digest, || {
+        let own = CONNECTION_PEER_CERTIFICATE.bytes(host)?;
+        if own.is_some() {
+            return Ok(own);
+        }
+        FILTER_STATE_PEER_CERTIFICATE.bytes(host)
+    })?;
+    let svid = svid.ok_or(PeerFault::CertificateMissing)?;
+    seen.id = Some(svid.id().clone());
+    check_now(root, plugin, &svid, &digest, now)?;
+    Ok(Peer::Workload(svid.id().clone()))
+}
+
+/// Reads a certificate's digest.
+///
+/// # Errors
+/// Unreadable, or no digest.
+pub fn read_digest<H: Host>(
+    host: &H,
+    attribute: Attribute,
+) -> Result<Option<Sha256Digest>, AttributeError> {
+    attribute
+        .text(host)?
+        .map(|text| {
+            text.parse().or(Err(AttributeError::Malformed {
+                name: attribute.name(),
+                expected: "a SHA-256 digest",
+            }))
+        })
+        .transpose()
+}
+
+/// The certificate of that digest, checked but for dates and deny list; `None` where the proxy does
+/// not have it.
+///
+/// # Errors
+/// What is wrong with it, the same for every request; or an attribute that cannot be read.
+pub fn certificate<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    digest: &Sha256Digest,
+    read: impl FnOnce() -> Result<Option<Vec<u8>>, AttributeError>,
+) -> Result<Option<Rc<X509Svid>>, Fault> {
+    if let Some(known) = root.find_certificate(digest) {
+        return Ok(Some(known?));
+    }
+    let Some(pem) = read()? else { return Ok(None) };
+    let verifier = ProxyVerifier::new(root.host());
+    let known = examine(plugin, digest, &pem, &verifier);
+    // Not the certificate's fault, and maybe gone with the next request: nothing to remember.
+    if let Some(error) = verifier.trouble().filter(|_| known.is_err()) {
+        let fault = PeerFault::AttributeUnreadable {
+            attribute: signature::FUNCTION,
+        };
+        return Err(Fault {
+            fault,
+            note: Some(error.to_string()),
+        });
+    }
+    root.keep_certificate(*digest, known.clone());
+    Ok(Some(known?))
+}
+
+fn examine(
+    plugin: &Plugin,
+    digest: &Sha256Digest,
+    pem: &[u8],
+    verifier: &dyn VerifySignature,
+) -> Known {
+    let svid = X509Svid::parse_pem(pem, plugin.svid_profile).map_err(|error| svid_fault(&error))?;
+    if svid.sha256() != *digest {
+        return Err(PeerFault::Svid {
+            code: "digest_mismatch",
+            detail: format!("the certificate shown is not the one with digest {digest}"),
+        });
+    }
+    let trust_domain = svid.id().trust_domain();
+    if !plugin.trust.contains(trust_domain) {
+        return Err(PeerFault::UnknownTrustDomain {
+            trust_domain: trust_domain.clone(),
+        });
+    }
+    let issuers = plugin.trust.issuers(trust_domain);
+    svid.check_signature(issuers, verifier)
+        .map_err(|error| svid_fault(&error))?;
+    Ok(Rc::new(svid))
+}
+
+/// What has to be looked at on every request: dates and deny list.
+///
+/// # Errors
+/// Outside its dates, denied, or no usable list.
+pub fn check_now<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    svid: &X509Svid,
+    digest: &Sha256Digest,
+    now: Now,
+) -> Result<(), PeerFault> {
+    svid.check_time(now.unix)
+        .map_err(|error| svid_fault(&error))?;
+    check_deny_list(root, plugin, digest, now, |list| list.state_of(svid))
+}
+
+/// Looks a certificate up in the deny list in hand.
+///
+/// # Errors
+/// It is there; or there is no list, or a stale one, where that denies.
+pub fn check_deny_list<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    digest: &Sha256Digest,
+    now: Now,
+    look_up: impl FnOnce(&DenyList) -> Option<DenyEntry>,
+) -> Result<(), PeerFault> {
+    let Some(settings) = plugin.deny_list() else {
+        return Ok(());
+    };
+    let Some(list) = root.deny_list() else {
+        return if settings.stale_denies {
+            Err(PeerFault::DenyListMissing)
+        } else {
+            Ok(())
+        };
+    };
+    // An entry counts whatever the list's age: it does not expire by itself.
+    if let Some(entry) = look_up(&list) {
+        let sha256 = digest.to_string();
+        return Err(match entry.state {
+            State::Suspended => PeerFault::Suspended { sha256 },
+            State::Revoked => PeerFault::Revoked { sha256 },
+        });
+    }
+    if settings.stale_denies && list.is_stale(now.unix) {
+        return Err(PeerFault::DenyListStale);
+    }
+    Ok(())
+}
+
+fn svid_fault(error: &SvidError) -> PeerFault {
+    PeerFault::Svid {
+        code: error.code(),
+        detail: error.to_string(),
+    }
+}

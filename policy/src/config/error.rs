@@ -1,0 +1,165 @@
+//! Why a plug-in configuration is refused.
+
+use std::{error::Error, fmt};
+
+use identity::{SpiffeIdError, bundle::BundleError, deny_list::ListKeyError};
+
+use crate::{
+    error::{CompileError, Problem},
+    json::ShapeError,
+};
+
+/// One problem of a configuration; displays as `path: problem: its cause`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigError {
+    /// Where, e.g. `policies[2].spec.rules[0].from[0].source.ipBlocks[1]`; empty for the document as a whole.
+    pub path: String,
+    /// What is wrong there.
+    pub problem: ConfigProblem,
+}
+
+impl ConfigError {
+    pub(super) fn new(path: impl Into<String>, problem: ConfigProblem) -> Self {
+        Self {
+            path: path.into(),
+            problem,
+        }
+    }
+
+    /// The same, found inside of `outer`.
+    pub(super) fn within(self, outer: &str) -> Self {
+        let separator = if self.path.is_empty() || self.path.starts_with('[') {
+            ""
+        } else {
+            "."
+        };
+        Self {
+            path: format!("{outer}{separator}{}", self.path),
+            problem: self.problem,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}", self.problem)?;
+        let mut cause = self.problem.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+// The causes are part of the message, so there is no source to print again.
+impl Error for ConfigError {}
+
+impl From<ShapeError> for ConfigError {
+    fn from(error: ShapeError) -> Self {
+        Self {
+            path: error.path,
+            problem: ConfigProblem::Shape {
+                detail: error.problem,
+            },
+        }
+    }
+}
+
+impl From<CompileError> for ConfigError {
+    fn from(error: CompileError) -> Self {
+        let policy = ConfigProblem::Policy {
+            policy: error.policy,
+            problem: error.problem,
+        };
+        Self::new(error.path, policy).within(&format!("policies[{}]", error.index))
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigProblem {
+    /// Not JSON, or not of the schema.
+    #[error("{detail}")]
+    Shape {
+        /// The parser's words.
+        detail: String,
+    },
+    /// A schema version this build does not read.
+    #[error("schema version {found} is not {expected}")]
+    Version {
+        /// The version found.
+        found: u32,
+        /// The version this build reads.
+        expected: u32,
+    },
+    /// A policy does not compile.
+    #[error("AuthorizationPolicy {policy}: {problem}")]
+    Policy {
+        /// The policy as `namespace/name`.
+        policy: String,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// The trust bundle is refused.
+    #[error("trust bundle is refused")]
+    Trust(#[source] BundleError),
+    /// A key of the deny list's signer is refused.
+    #[error("key is refused")]
+    ListKey(#[source] ListKeyError),
+    /// Not a SPIFFE ID or trust domain.
+    #[error("{value:?} is not a {expected}")]
+    Identity {
+        /// The value found.
+        value: String,
+        /// `SPIFFE ID` or `trust domain`.
+        expected: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: SpiffeIdError,
+    },
+    /// A SPIFFE ID or trust domain that is not in its canonical form, so it would never equal one of a certificate.
+    #[error("{value:?} is written {canonical:?}")]
+    NotCanonical {
+        /// The value found.
+        value: String,
+        /// How it is written.
+        canonical: String,
+    },
+    /// Above a named limit.
+    #[error("has {found} {unit}, the limit is {limit}")]
+    TooMany {
+        /// The number found.
+        found: usize,
+        /// What was counted.
+        unit: &'static str,
+        /// The number allowed.
+        limit: usize,
+    },
+    /// A number outside its range.
+    #[error("{found} is not within {min} to {max}")]
+    OutOfRange {
+        /// The number found.
+        found: u32,
+        /// The least allowed.
+        min: u32,
+        /// The most allowed.
+        max: u32,
+    },
+    /// A text or list that must have something in it.
+    #[error("is empty: {expected}")]
+    Empty {
+        /// What is expected there.
+        expected: &'static str,
+    },
+    /// A part that belongs to the other direction, or one that this direction needs.
+    #[error("{expected}")]
+    Direction {
+        /// What is expected there.
+        expected: &'static str,
+    },
+}

@@ -1,0 +1,205 @@
+//! Outcomes and the reasons for them.
+
+use std::{fmt, sync::Arc};
+
+use crate::peer::PeerFault;
+
+/// Outcome for one request. Evaluation order: Istio `AuthorizationPolicy`, DENY, then ALLOW.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use]
+pub enum Decision {
+    /// The request may pass.
+    Allow(AllowReason),
+    /// The request must be refused.
+    Deny(DenyReason),
+}
+
+impl Decision {
+    /// Whether the request may pass.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+
+    /// The reason's stable name in `snake_case`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Allow(reason) => reason.code(),
+            Self::Deny(reason) => reason.code(),
+        }
+    }
+
+    /// The rule that decided, where one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&PolicyRule> {
+        match self {
+            Self::Allow(AllowReason::Matched(rule)) | Self::Deny(DenyReason::MatchedDeny(rule)) => {
+                Some(rule)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow(reason) => write!(f, "allowed: {reason}"),
+            Self::Deny(reason) => write!(f, "denied: {reason}"),
+        }
+    }
+}
+
+/// Why a request was allowed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AllowReason {
+    /// No ALLOW policy applies to the workload and no DENY rule matched.
+    NoPolicy,
+    /// A rule of an ALLOW policy matched.
+    Matched(PolicyRule),
+}
+
+impl AllowReason {
+    /// The reason's stable name: `no_policy` or `matched_allow`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoPolicy => "no_policy",
+            Self::Matched(_) => "matched_allow",
+        }
+    }
+}
+
+impl fmt::Display for AllowReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPolicy => f.write_str("no ALLOW policy applies to the workload"),
+            Self::Matched(rule) => write!(f, "matched ALLOW rule {rule}"),
+        }
+    }
+}
+
+/// Why a request was denied.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DenyReason {
+    /// A rule of a DENY policy matched.
+    #[error("matched DENY rule {0}")]
+    MatchedDeny(PolicyRule),
+    /// ALLOW policies apply to the workload and none of their rules matched.
+    #[error("no ALLOW rule matched")]
+    NoAllowMatched,
+    /// The peer's certificate does not prove an identity.
+    #[error("peer rejected: {0}")]
+    PeerRejected(PeerFault),
+    /// A rule looks at paths, and this path is not in the declared normal form.
+    #[error("the path is not in the declared normal form and a policy has path rules")]
+    PathNotNormalized,
+    /// The request could not be evaluated.
+    #[error("not evaluable: {0}")]
+    NotEvaluable(NotEvaluable),
+}
+
+impl DenyReason {
+    /// The reason's stable name in `snake_case`, for logs, metrics and response headers; a rejected peer and
+    /// an unevaluable request give the name of their fault.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MatchedDeny(_) => "matched_deny",
+            Self::NoAllowMatched => "no_allow_matched",
+            Self::PeerRejected(fault) => fault.code(),
+            Self::PathNotNormalized => "path_not_normalized",
+            Self::NotEvaluable(fault) => fault.code(),
+        }
+    }
+}
+
+/// Why a request could not be evaluated. The engine never says so; its callers do.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotEvaluable {
+    /// The host refused or garbled an attribute that a loaded policy looks at (see [`crate::Needs`]).
+    #[error("the attribute {attribute} cannot be read")]
+    AttributeUnreadable {
+        /// The host's name of the attribute, e.g. `source.address`.
+        attribute: &'static str,
+    },
+    /// No configuration was ever accepted.
+    #[error("no configuration was accepted")]
+    NoConfiguration,
+}
+
+impl NotEvaluable {
+    /// The fault's stable name in `snake_case`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::AttributeUnreadable { .. } => "attribute_unreadable",
+            Self::NoConfiguration => "no_configuration",
+        }
+    }
+}
+
+/// One rule of one policy; displays as Istio's policy id, `ns[foo]-policy[bar]-rule[0]`.
+///
+/// Cheap to clone.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PolicyRule(Arc<Named>);
+
+#[derive(Eq, PartialEq)]
+struct Named {
+    namespace: String,
+    policy: String,
+    rule: usize,
+    id: String,
+}
+
+impl PolicyRule {
+    pub(crate) fn new(namespace: &str, policy: &str, rule: usize) -> Self {
+        Self(Arc::new(Named {
+            namespace: namespace.to_owned(),
+            policy: policy.to_owned(),
+            rule,
+            id: format!("ns[{namespace}]-policy[{policy}]-rule[{rule}]"),
+        }))
+    }
+
+    /// Istio's policy id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The policy's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// The policy's name.
+    #[must_use]
+    pub fn policy(&self) -> &str {
+        &self.0.policy
+    }
+
+    /// The rule's index in `spec.rules`, from 0.
+    #[must_use]
+    pub fn rule(&self) -> usize {
+        self.0.rule
+    }
+}
+
+impl fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.id)
+    }
+}
+
+impl fmt::Debug for PolicyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PolicyRule({})", self.0.id)
+    }
+}

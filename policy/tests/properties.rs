@@ -1,0 +1,228 @@
+//! What must hold of all policies and requests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "properties/world.rs"]
+mod world;
+
+use identity::TrustDomain;
+use policy::{
+    Action, AuthorizationPolicy, Condition, Decision, DenyReason, Outcome, Peer, PolicySet,
+    Request, Rule, Scope, config, path::PathNormalization,
+};
+use proptest::{collection::vec, prelude::*};
+
+use world::{
+    ASKED_PATHS, ODD_PATHS, arbitrary_json, asked, compile, condition, everything, policies, policy,
+};
+
+fn is_matched_deny(decision: &Decision) -> bool {
+    matches!(decision, Decision::Deny(DenyReason::MatchedDeny(_)))
+}
+
+/// The rule made narrower in one of several ways.
+fn narrow(rule: &Rule, how: usize, extra: Condition) -> Rule {
+    let mut rule = rule.clone();
+    match how {
+        // One more condition.
+        0 => rule.when.get_or_insert_default().push(extra),
+        // One alternative less.
+        1 => {
+            if let Some(from) = rule.from.as_mut().filter(|from| from.len() > 1) {
+                from.pop();
+            }
+        }
+        2 => {
+            if let Some(to) = rule.to.as_mut().filter(|to| to.len() > 1) {
+                to.pop();
+            }
+        }
+        // One value of each positive list less, one value of each negative list more.
+        _ => {
+            for source in rule
+                .from
+                .iter_mut()
+                .flatten()
+                .filter_map(|from| from.source.as_mut())
+            {
+                shorten(&mut source.principals);
+                shorten(&mut source.ip_blocks);
+                lengthen(&mut source.not_principals, "t/ns/a/sa/y");
+            }
+            for to in rule
+                .to
+                .iter_mut()
+                .flatten()
+                .filter_map(|to| to.operation.as_mut())
+            {
+                shorten(&mut to.methods);
+                shorten(&mut to.hosts);
+                lengthen(&mut to.not_paths, "/b");
+            }
+        }
+    }
+    rule
+}
+
+fn shorten(list: &mut Option<Vec<String>>) {
+    if let Some(list) = list.as_mut().filter(|list| list.len() > 1) {
+        list.pop();
+    }
+}
+
+fn lengthen(list: &mut Option<Vec<String>>, value: &str) {
+    list.get_or_insert_default().push(value.to_owned());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn deny_dominates(
+        deny in policies(Action::Deny),
+        allow in policies(Action::Allow),
+        asked in asked(ASKED_PATHS),
+    ) {
+        let request = asked.request();
+        let alone = compile(&deny).decide(&request);
+        let both = compile(&[deny, allow].concat()).decide(&request);
+        prop_assert_eq!(is_matched_deny(&alone), is_matched_deny(&both));
+        if is_matched_deny(&alone) {
+            prop_assert_eq!(alone, both, "the same rule is reported");
+        }
+    }
+
+    #[test]
+    fn adding_a_deny_never_allows_more(
+        mut set in policies(Action::Deny),
+        allow in policies(Action::Allow),
+        extra in policy(Action::Deny),
+        asked in prop_oneof![asked(ASKED_PATHS), asked(ODD_PATHS)],
+    ) {
+        set.extend(allow);
+        let before = compile(&set).decide(&asked.request());
+        set.push(extra);
+        let after = compile(&set).decide(&asked.request());
+        prop_assert!(!after.is_allowed() || before.is_allowed(), "{} then {}", before, after);
+    }
+
+    #[test]
+    fn narrowing_an_allow_never_allows_more(
+        set in policies(Action::Allow),
+        deny in policies(Action::Deny),
+        which: (usize, usize),
+        how in 0..4_usize,
+        extra in condition(),
+        asked in asked(ASKED_PATHS),
+    ) {
+        prop_assume!(!set.is_empty());
+        let mut narrower = set.clone();
+        let policy = which.0 % set.len();
+        let rules = narrower[policy].spec.rules.as_mut().unwrap();
+        let rule = which.1 % rules.len();
+        rules[rule] = narrow(&rules[rule], how, extra);
+        let before = compile(&[set, deny.clone()].concat()).decide(&asked.request());
+        let after = compile(&[narrower, deny].concat()).decide(&asked.request());
+        prop_assert!(!after.is_allowed() || before.is_allowed(), "{} then {}", before, after);
+    }
+
+    /// The index leaves nothing out, and neither it nor the order of policies changes which rule is reported.
+    #[test]
+    fn a_decision_is_that_of_testing_every_rule(
+        mut set in policies(Action::Deny),
+        allow in policies(Action::Allow),
+        asked in prop_oneof![3 => asked(ASKED_PATHS), 1 => asked(ODD_PATHS)],
+    ) {
+        set.extend(allow);
+        let request = asked.request();
+        let explanation = compile(&set).explain(&request);
+        set.reverse();
+        prop_assert_eq!(&compile(&set).decide(&request), &explanation.decision);
+        let first = |action| {
+            let mut matching: Vec<_> = explanation
+                .rules
+                .iter()
+                .filter(|rule| rule.action == action && rule.outcome == Outcome::Matched)
+                .map(|rule| rule.rule.id())
+                .collect();
+            matching.sort_unstable();
+            matching.first().copied()
+        };
+        let expected = match (first(Action::Deny), first(Action::Allow)) {
+            _ if explanation.decision.code() == "path_not_normalized" => None,
+            (Some(deny), _) => Some(("matched_deny", deny)),
+            (None, Some(allow)) => Some(("matched_allow", allow)),
+            (None, None) => None,
+        };
+        let found = explanation.decision.rule().map(|rule| (explanation.decision.code(), rule.id()));
+        prop_assert_eq!(found, expected);
+    }
+
+    /// A path that is not in normal form is denied if and only if some rule looks at paths.
+    #[test]
+    fn odd_paths_are_denied_where_paths_are_looked_at(
+        mut set in policies(Action::Deny),
+        allow in policies(Action::Allow),
+        asked in asked(ODD_PATHS),
+    ) {
+        set.extend(allow);
+        let set = compile(&set);
+        let refused = set.decide(&asked.request()).code() == "path_not_normalized";
+        prop_assert_eq!(refused, set.needs().path && asked.path.is_some());
+    }
+
+    #[test]
+    fn what_is_serialized_is_read_back(policy in policy(Action::Allow)) {
+        let text = serde_json::to_string(&policy).unwrap();
+        prop_assert_eq!(&AuthorizationPolicy::from_json(text.as_bytes()).unwrap(), &policy);
+        prop_assert_eq!(policy::yaml::policies("test", &text).unwrap(), vec![policy]);
+    }
+
+    #[test]
+    fn forms_of_a_path_are_nested(path in r"/([ab./%\\]|%2[ef]|%5C|\.\.){0,12}") {
+        use PathNormalization::{Base, DecodeAndMergeSlashes, MergeSlashes, None};
+        let admitted = [None, Base, MergeSlashes, DecodeAndMergeSlashes]
+            .map(|form| form.is_fixed_point(path.as_bytes()));
+        prop_assert!(admitted.is_sorted_by(|a, b| a >= b), "{:?}", admitted);
+        if admitted[3] {
+            let lower = path.to_lowercase();
+            for bad in ["//", "%2f", "%5c", "%2e", "\\"] {
+                prop_assert!(!lower.contains(bad), "{}", bad);
+            }
+            prop_assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")));
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(text in vec(any::<u8>(), 0..200)) {
+        drop(AuthorizationPolicy::from_json(&text));
+        drop(config::PluginConfig::from_json(&text));
+        drop(policy::yaml::policies("test", &String::from_utf8_lossy(&text)));
+        let peer = Peer::Plaintext;
+        let request = Request::new(&peer).with_path(&text).with_host(&text).with_method(&text);
+        drop(compile(&[everything()]).explain(&request));
+    }
+
+    #[test]
+    fn arbitrary_json_never_panics(value in arbitrary_json()) {
+        let scope = Scope::new(TrustDomain::new("t").unwrap(), "default");
+        if let Ok(policy) = policy::json::shape::<AuthorizationPolicy>(&value) {
+            if let Ok(set) = PolicySet::compile(&[policy], &scope) {
+                drop(set.explain(&Request::new(&Peer::Plaintext)));
+            }
+        }
+        let mut resource = serde_json::to_value(everything()).unwrap();
+        resource["spec"] = value.clone();
+        if let Ok(policy) = policy::json::shape::<AuthorizationPolicy>(&resource) {
+            drop(PolicySet::compile(&[policy], &scope));
+        }
+        if let Ok(config) = config::PluginConfig::from_json(value.to_string().as_bytes()) {
+            drop(config::compile(&config));
+        }
+    }
+}

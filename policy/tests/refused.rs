@@ -1,0 +1,247 @@
+//! Sources, operations and conditions that do not compile, with the path and the problem that is reported.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "refused/compile.rs"]
+mod compile;
+
+use policy::{Problem, limits};
+use serde_json::{Value, json};
+
+use compile::{not_supported, spec_errors};
+
+/// The one error of a rule, its path without `spec.rules[0].`.
+fn rule_error(rule: Value) -> (String, Problem) {
+    let mut errors = spec_errors(json!({"rules": [rule]}));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let (path, problem) = errors.remove(0);
+    (
+        path.strip_prefix("spec.rules[0].")
+            .unwrap_or(&path)
+            .to_owned(),
+        problem,
+    )
+}
+
+fn source_error(source: Value) -> (String, Problem) {
+    rule_error(json!({"from": [{"source": source}]}))
+}
+
+fn operation_error(operation: Value) -> (String, Problem) {
+    rule_error(json!({"to": [{"operation": operation}]}))
+}
+
+#[test]
+fn sources_that_are_not_evaluated_are_refused_by_name() {
+    for field in ["requestPrincipals", "remoteIpBlocks", "trustDomains"] {
+        let negative = format!("not{}{}", field[..1].to_uppercase(), &field[1..]);
+        for field in [field, &negative] {
+            let error = source_error(json!({ (field): ["a"], "principals": ["*"] }));
+            assert_eq!(
+                error,
+                (format!("from[0].source.{field}"), not_supported(field))
+            );
+        }
+    }
+}
+
+#[test]
+fn conditions_that_are_not_evaluated_are_refused_by_name() {
+    for key in [
+        "remote.ip",
+        "source.trustDomain",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
+        "request.auth.claims[iss]",
+        "request.auth.claims[a][b]",
+        "experimental.envoy.filters.network.mysql_proxy[db.table]",
+    ] {
+        let error = rule_error(json!({"when": [{"key": key, "values": ["a"]}]}));
+        assert_eq!(error, ("when[0].key".to_owned(), not_supported(key)));
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    for key in [
+        "source.user",
+        "destination.labels[app]",
+        "destination.name",
+        "destination.namespace",
+        "destination.user",
+        "request.headers",
+        "request.header[x]",
+        "Source.principal",
+    ] {
+        let error = rule_error(json!({"when": [{"key": key, "notValues": ["a"]}]}));
+        let unknown = Problem::UnknownKey {
+            key: key.to_owned(),
+        };
+        assert_eq!(error, ("when[0].key".to_owned(), unknown));
+    }
+}
+
+#[test]
+fn malformed_header_keys_are_refused() {
+    for key in [
+        "request.headers[]",
+        "request.headers[x",
+        "request.headers[a b]",
+        "request.headers[:]",
+    ] {
+        let (path, problem) = rule_error(json!({"when": [{"key": key, "values": ["a"]}]}));
+        assert_eq!(path, "when[0].key", "{key}");
+        assert!(
+            matches!(problem, Problem::Invalid { .. }),
+            "{key}: {problem:?}"
+        );
+    }
+}
+
+#[test]
+fn a_condition_needs_a_key_and_values() {
+    let error = rule_error(json!({"when": [{"key": "source.ip"}]}));
+    assert_eq!(error.0, "when[0]");
+    assert!(matches!(error.1, Problem::Missing { .. }));
+    let error = rule_error(json!({"when": [{"key": "", "values": ["a"]}]}));
+    assert_eq!(error.0, "when[0].key");
+    assert!(matches!(error.1, Problem::Missing { .. }));
+    let error = rule_error(json!({"when": [{"key": "source.ip", "values": []}]}));
+    assert_eq!(error, ("when[0].values".to_owned(), Problem::Empty));
+}
+
+#[test]
+fn a_value_of_a_condition_is_checked_like_that_of_its_field() {
+    for (key, value) in [("source.ip", "x"), ("destination.ip", "1.2.3.4/33")] {
+        let error = rule_error(json!({"when": [{"key": key, "notValues": ["10.0.0.1", value]}]}));
+        assert_eq!(error.0, "when[0].notValues[1]", "{key}");
+        assert!(matches!(error.1, Problem::BadAddress { .. }), "{key}");
+    }
+    for (key, value) in [("destination.port", "http"), ("source.serviceAccount", "*")] {
+        let error = rule_error(json!({"when": [{"key": key, "values": [value]}]}));
+        assert_eq!(error.0, "when[0].values[0]", "{key}");
+        assert!(matches!(error.1, Problem::Invalid { .. }), "{key}");
+    }
+}
+
+#[test]
+fn empty_lists_and_empty_values_are_refused() {
+    for (rule, path) in [
+        (json!({"from": []}), "from"),
+        (json!({"to": []}), "to"),
+        (json!({"when": []}), "when"),
+        (json!({"from": [{"source": {}}]}), "from[0].source"),
+        (json!({"to": [{"operation": {}}]}), "to[0].operation"),
+        (
+            json!({"from": [{"source": {"principals": []}}]}),
+            "from[0].source.principals",
+        ),
+        (
+            json!({"to": [{"operation": {"notPaths": []}}]}),
+            "to[0].operation.notPaths",
+        ),
+        (
+            json!({"to": [{"operation": {"hosts": ["a", ""]}}]}),
+            "to[0].operation.hosts[1]",
+        ),
+    ] {
+        assert_eq!(rule_error(rule), (path.to_owned(), Problem::Empty));
+    }
+    for (rule, path) in [
+        (json!({"from": [{}]}), "from[0].source"),
+        (json!({"to": [{}]}), "to[0].operation"),
+    ] {
+        let (found, problem) = rule_error(rule);
+        assert_eq!(found, path);
+        assert!(matches!(problem, Problem::Missing { .. }), "{problem:?}");
+    }
+}
+
+#[test]
+fn values_outside_their_grammar_are_refused() {
+    for port in ["65536", "-1", "+80", "http", " 80", "0x50"] {
+        let (path, problem) = operation_error(json!({"ports": ["80", port]}));
+        assert_eq!(path, "to[0].operation.ports[1]", "{port}");
+        assert!(matches!(problem, Problem::Invalid { .. }), "{port}");
+    }
+    for block in [
+        "10.0.0",
+        "10.0.0.0/33",
+        "::/129",
+        "fe80::1%eth0",
+        "10.0.0.0/8/8",
+        "10.0.0.0/",
+    ] {
+        let (path, problem) = source_error(json!({"notIpBlocks": [block]}));
+        assert_eq!(path, "from[0].source.notIpBlocks[0]", "{block}");
+        assert!(matches!(problem, Problem::BadAddress { .. }), "{block}");
+    }
+    for account in ["a/b/c", "*", "a/*", "/a", "a/"] {
+        let (path, problem) = source_error(json!({"serviceAccounts": [account]}));
+        assert_eq!(path, "from[0].source.serviceAccounts[0]", "{account}");
+        assert!(matches!(problem, Problem::Invalid { .. }), "{account}");
+    }
+    for template in ["/a/{*}", "/{**}", "/a{b"] {
+        let error = operation_error(json!({"paths": ["/x", template]}));
+        assert_eq!(
+            error,
+            (
+                "to[0].operation.paths[1]".to_owned(),
+                not_supported("path template")
+            )
+        );
+    }
+}
+
+#[test]
+fn service_accounts_stand_alone() {
+    for other in ["principals", "notPrincipals", "namespaces", "notNamespaces"] {
+        for field in ["serviceAccounts", "notServiceAccounts"] {
+            let (path, problem) = source_error(json!({ (field): ["a"], (other): ["b"] }));
+            assert_eq!(path, format!("from[0].source.{field}"));
+            assert!(
+                matches!(problem, Problem::Conflict { .. }),
+                "{field} {other}"
+            );
+        }
+    }
+}
+
+#[test]
+fn limits_hold_and_what_is_at_them_passes() {
+    let rules = |count| spec_errors(json!({"rules": vec![json!({}); count]}));
+    assert_eq!(rules(limits::MAX_RULES), []);
+    assert_eq!(rules(limits::MAX_RULES + 1)[0].0, "spec.rules");
+    let accounts = |count| json!({"from": [{"source": {"serviceAccounts": vec!["a"; count]}}]});
+    assert_eq!(
+        spec_errors(json!({"rules": [accounts(limits::MAX_SERVICE_ACCOUNTS)]})),
+        []
+    );
+    let (path, problem) = rule_error(accounts(limits::MAX_SERVICE_ACCOUNTS + 1));
+    assert_eq!(path, "from[0].source.serviceAccounts");
+    assert!(matches!(
+        problem,
+        Problem::TooMany {
+            found: 17,
+            limit: 16,
+            ..
+        }
+    ));
+    let (path, _) = source_error(json!({"serviceAccounts": ["a".repeat(321)]}));
+    assert_eq!(path, "from[0].source.serviceAccounts[0]");
+    let from = vec![json!({"source": {"principals": ["*"]}}); limits::MAX_SOURCES + 1];
+    assert_eq!(rule_error(json!({"from": from})).0, "from");
+    let values = vec!["a"; limits::MAX_VALUES + 1];
+    assert_eq!(
+        operation_error(json!({"paths": values})).0,
+        "to[0].operation.paths"
+    );
+    let (path, _) = operation_error(json!({"paths": ["a".repeat(limits::MAX_VALUE_BYTES + 1)]}));
+    assert_eq!(path, "to[0].operation.paths[0]");
+}

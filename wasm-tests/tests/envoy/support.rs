@@ -1,0 +1,422 @@
+//! Starting Envoys with the filter, and talking to them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use envoy_config::address::Admin;
+use envoy_config::sidecar::{Client, InboundFilter, Server, Upstream};
+use envoy_config::tls::TlsSource;
+use lab::envoy::{Binary, Envoy, Options};
+use lab::http::{Answer, Connection, HttpError, Identity, Resumption, ServerCheck, Tls, Version};
+use lab::upstream::Echo;
+use policy::config::PluginConfig;
+use tempfile::TempDir;
+use wasm_tests::artefact;
+use wasm_tests::fixtures::HTTPBIN;
+use wasm_tests::fixtures::ca::{Authority, Leaf};
+use wasm_tests::fixtures::config::ConfigSpec;
+
+pub(crate) fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs()
+}
+
+/// Attempts at finding ports nobody else takes meanwhile.
+const ATTEMPTS: u32 = 3;
+
+/// A folder, an authority, an Envoy and the filter.
+pub(crate) struct World {
+    dir: TempDir,
+    pub(crate) authority: Authority,
+    pub(crate) binary: Binary,
+    pub(crate) module: PathBuf,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(lab::envoy::find().unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    pub(crate) fn with(binary: Binary) -> Self {
+        let module = artefact::path();
+        assert!(
+            module.is_file(),
+            "no filter at {}: run `just wasm`",
+            module.display()
+        );
+        let module = module.canonicalize().expect("it is there");
+        let dir = TempDir::new().expect("a folder");
+        let authority = Authority::new(now());
+        fs::write(dir.path().join("root.pem"), &authority.root_pem).expect("writable");
+        Self {
+            dir,
+            authority,
+            binary,
+            module,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path("root.pem")
+    }
+
+    /// Writes chain and key of a leaf; the root is the world's.
+    pub(crate) fn files(&self, name: &str, leaf: &Leaf) -> TlsSource {
+        let (certificate, key) = self.write(name, leaf);
+        TlsSource::Files {
+            certificate,
+            key,
+            root: self.root(),
+        }
+    }
+
+    /// Client TLS settings with this leaf.
+    pub(crate) fn tls(&self, name: &str, leaf: &Leaf) -> Tls {
+        self.tls_with(name, leaf, Resumption::Never)
+    }
+
+    pub(crate) fn tls_with(&self, name: &str, leaf: &Leaf, resumption: Resumption) -> Tls {
+        let (certificate, key) = self.write(name, leaf);
+        let identity = Identity::from_pem_files(&certificate, &key).expect("a chain and its key");
+        let server = ServerCheck::SpiffeId(HTTPBIN.to_owned());
+        Tls::new(&self.root(), Some(identity), server, resumption).expect("TLS settings")
+    }
+
+    fn write(&self, name: &str, leaf: &Leaf) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (
+            self.path(&format!("{name}.pem")),
+            self.path(&format!("{name}.key")),
+        );
+        fs::write(&certificate, &leaf.chain_pem).expect("writable");
+        fs::write(&key, &leaf.key_pem).expect("writable");
+        (certificate, key)
+    }
+
+    /// A server's Envoy in front of an [`Echo`], with this plug-in configuration.
+    pub(crate) async fn server(&self, config: &ConfigSpec) -> ServerUnderTest {
+        self.server_with(config, |_| {}, |yaml| yaml).await
+    }
+
+    /// The same, with changes to the spec, and to the YAML where the spec rightly cannot say it.
+    pub(crate) async fn server_with(
+        &self,
+        config: &ConfigSpec,
+        change: impl Fn(&mut Server),
+        rewrite: impl Fn(String) -> String,
+    ) -> ServerUnderTest {
+        let filter = InboundFilter::Wasm {
+            module: self.module.clone(),
+            config: Box::new(plugin_config(config)),
+        };
+        let leaf = self.authority.svid(HTTPBIN);
+        self.envoy_server("httpbin", &leaf, filter, change, rewrite)
+            .await
+    }
+
+    /// A server's Envoy with any identity and filter.
+    pub(crate) async fn envoy_server(
+        &self,
+        name: &str,
+        leaf: &Leaf,
+        filter: InboundFilter,
+        change: impl Fn(&mut Server),
+        rewrite: impl Fn(String) -> String,
+    ) -> ServerUnderTest {
+        let echo = Echo::start().await.expect("a port");
+        let tls = self.files(name, leaf);
+        let access_log = self.path(&format!("{name}.access.log"));
+        let started = lab::ports::retry(ATTEMPTS, Failed::is_lost_race, async || {
+            let address = loopback(lab::ports::free().expect("a port"));
+            let mut spec = Server::new(name, address, echo.address().into(), tls.clone());
+            spec.envoy = self.binary.version();
+            spec.filter = filter.clone();
+            spec.admin = Admin::Unix(self.path(&format!("{name}.admin")));
+            spec.access_log = Some(access_log.clone());
+            change(&mut spec);
+            let bootstrap = spec.bootstrap().unwrap_or_else(|error| panic!("{error}"));
+            let yaml = bootstrap.to_yaml().expect("YAML");
+            let changed = rewrite(yaml.clone());
+            let envoy = if changed == yaml {
+                Running::Checked(self.start(name, &bootstrap).await?)
+            } else {
+                Running::Rewritten(self.start_yaml(name, &changed).await)
+            };
+            Ok((envoy, address))
+        });
+        let (envoy, address) = started
+            .await
+            .unwrap_or_else(|error: Failed| panic!("{}", error.0));
+        ServerUnderTest {
+            envoy,
+            address,
+            echo,
+            access_log,
+            admin: self.path(&format!("{name}.admin")),
+        }
+    }
+
+    /// A client's Envoy with these upstreams.
+    pub(crate) async fn client(
+        &self,
+        config: Option<&ConfigSpec>,
+        upstreams: Vec<Upstream>,
+    ) -> ClientUnderTest {
+        let access_log = self.path("client.access.log");
+        let started = lab::ports::retry(ATTEMPTS, Failed::is_lost_race, async || {
+            let address = loopback(lab::ports::free().expect("a port"));
+            let mut spec = Client::new("sleep", address, upstreams.clone());
+            spec.envoy = self.binary.version();
+            spec.filter = config.map(|config| envoy_config::sidecar::OutboundFilter {
+                module: self.module.clone(),
+                config: plugin_config(config),
+            });
+            spec.admin = Admin::Unix(self.path("client.admin"));
+            spec.access_log = Some(access_log.clone());
+            let bootstrap = spec.bootstrap().unwrap_or_else(|error| panic!("{error}"));
+            Ok((self.start("client", &bootstrap).await?, address))
+        });
+        let (envoy, address) = started
+            .await
+            .unwrap_or_else(|error: Failed| panic!("{}", error.0));
+        ClientUnderTest { envoy, address }
+    }
+
+    async fn start(
+        &self,
+        name: &str,
+        bootstrap: &envoy_config::Bootstrap,
+    ) -> Result<Envoy, Failed> {
+        let options = Options::new(name, self.dir.path()).log_level("info,wasm:info");
+        Envoy::start(&self.binary, bootstrap, &options)
+            .await
+            .map_err(|error| {
+                let lost = error.is_address_in_use();
+                Failed(report(&error), lost)
+            })
+    }
+
+    async fn start_yaml(&self, name: &str, yaml: &str) -> lab::process::Child {
+        let config = self.path(&format!("{name}.yaml"));
+        fs::write(&config, yaml).expect("writable");
+        let mut child = lab::process::Command::new(name, self.binary.path(), self.dir.path())
+            .arg("--config-path")
+            .arg(&config)
+            .args([
+                "--disable-hot-restart",
+                "--concurrency",
+                "1",
+                "--log-level",
+                "info",
+            ])
+            .start()
+            .expect("Envoy starts");
+        let target = lab::http::Target::Unix(self.path(&format!("{name}.admin")));
+        lab::ready::http_ok(&target, "/ready", Duration::from_secs(30), Some(&mut child))
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        child
+    }
+}
+
+/// Why an Envoy did not start, and whether another port may do.
+struct Failed(String, bool);
+
+impl Failed {
+    fn is_lost_race(&self) -> bool {
+        self.1
+    }
+}
+
+fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+pub(crate) enum Running {
+    /// From a bootstrap that was checked.
+    Checked(Envoy),
+    /// From YAML that `envoy-config` would not write.
+    Rewritten(lab::process::Child),
+}
+
+/// A server's Envoy and the application behind it.
+pub(crate) struct ServerUnderTest {
+    pub(crate) envoy: Running,
+    pub(crate) address: SocketAddr,
+    pub(crate) echo: Echo,
+    access_log: PathBuf,
+    admin: PathBuf,
+}
+
+impl ServerUnderTest {
+    pub(crate) async fn connect(
+        &self,
+        tls: &Tls,
+        version: Version,
+    ) -> Result<Connection, HttpError> {
+        Connection::open(&self.address.into(), Some(tls), version).await
+    }
+
+    /// One `GET path` over a connection of its own.
+    pub(crate) async fn get(&self, tls: &Tls, path: &str) -> Result<Answer, HttpError> {
+        self.connect(tls, Version::Http1).await?.get(path).await
+    }
+
+    /// A statistic by its exact name.
+    pub(crate) async fn stat(&self, name: &str) -> u64 {
+        let admin = lab::envoy::AdminClient::new(&Admin::Unix(self.admin.clone())).expect("admin");
+        admin
+            .stat(name)
+            .await
+            .unwrap_or_else(|error| panic!("{}", report(&error)))
+    }
+
+    /// Sum of all statistics whose name matches.
+    pub(crate) async fn stats_sum(&self, regex: &str) -> u64 {
+        let admin = lab::envoy::AdminClient::new(&Admin::Unix(self.admin.clone())).expect("admin");
+        let stats = admin
+            .stats(regex)
+            .await
+            .unwrap_or_else(|error| panic!("{}", report(&error)));
+        stats.values().sum()
+    }
+
+    /// What the Envoy logged so far.
+    pub(crate) fn log(&self) -> String {
+        let path = match &self.envoy {
+            Running::Checked(envoy) => return envoy.log().expect("readable"),
+            Running::Rewritten(child) => child.stderr().to_owned(),
+        };
+        fs::read_to_string(path).expect("readable")
+    }
+
+    /// The filter's decision records so far.
+    pub(crate) fn decisions(&self) -> Vec<serde_json::Value> {
+        decisions(&self.log())
+    }
+
+    /// Ends the Envoy, which flushes its access log, and gives the log's lines.
+    pub(crate) async fn stop(self) -> Vec<serde_json::Value> {
+        match self.envoy {
+            Running::Checked(envoy) => envoy.stop().await.map(|_| ()),
+            Running::Rewritten(mut child) => child.stop(Duration::from_secs(5)).await.map(|_| ()),
+        }
+        .expect("it ends");
+        let text = fs::read_to_string(&self.access_log).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+}
+
+/// A client's Envoy.
+pub(crate) struct ClientUnderTest {
+    pub(crate) envoy: Envoy,
+    pub(crate) address: SocketAddr,
+}
+
+impl ClientUnderTest {
+    /// One request over a connection of its own, to the upstream of this host.
+    pub(crate) async fn send(&self, host: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
+        let target = self.address.into();
+        let mut connection = Connection::open(&target, None, Version::Http1)
+            .await
+            .expect("connects");
+        let request = connection.request_to(host, method, path);
+        let request = request
+            .body(http_body_util::Full::new(body.into()))
+            .expect("a request");
+        connection
+            .send(request)
+            .await
+            .unwrap_or_else(|error| panic!("{}", report(&error)))
+    }
+
+    pub(crate) async fn get(&self, host: &str) -> Answer {
+        self.send(host, "GET", "/", Vec::new()).await
+    }
+
+    pub(crate) fn decisions(&self) -> Vec<serde_json::Value> {
+        decisions(&self.envoy.log().expect("readable"))
+    }
+}
+
+fn decisions(log: &str) -> Vec<serde_json::Value> {
+    let records = log
+        .lines()
+        .filter_map(|line| line.split_once("countersign-decision "));
+    records
+        .map(|(_, json)| {
+            let mut values = serde_json::Deserializer::from_str(json).into_iter();
+            values
+                .next()
+                .expect("something")
+                .unwrap_or_else(|error| panic!("{error}: {json}"))
+        })
+        .collect()
+}
+
+/// The configuration as `envoy-config` takes it.
+pub(crate) fn plugin_config(config: &ConfigSpec) -> PluginConfig {
+    PluginConfig::from_json(config.json().as_bytes()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A set of SPIFFE IDs.
+pub(crate) fn ids(ids: &[&str]) -> BTreeSet<identity::SpiffeId> {
+    ids.iter()
+        .map(|id| id.parse().expect("a SPIFFE ID"))
+        .collect()
+}
+
+/// Asserts a denial by the filter: 403, the body that says nothing, and the reason in the log.
+#[track_caller]
+pub(crate) fn assert_forbidden(answer: &Answer) {
+    assert_eq!(
+        (answer.status, answer.text().trim()),
+        (403, "RBAC: access denied")
+    );
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !probe().await {
+        assert!(
+            begun.elapsed() < limit,
+            "{what} did not come within {limit:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Envoys of other release lines that the checkout has, for what differs between them.
+pub(crate) fn oldest() -> Option<Binary> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/envoy");
+    let entries = fs::read_dir(tools).ok()?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    let oldest = paths
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("1.36."))
+        })
+        .find_map(|path| Binary::at(path.join("envoy")).ok());
+    oldest
+}

@@ -1,0 +1,416 @@
+//! Whatever a hostcall answers, a request that should be refused never passes, and nothing traps.
+
+use std::collections::BTreeSet;
+
+use wasm_tests::fixtures::ca::{Authority, Leaf};
+use wasm_tests::fixtures::config::{ConfigSpec, allow_principal, authorization_policy};
+use wasm_tests::fixtures::deny_list::{ListSigner, ListSpec};
+use wasm_tests::fixtures::traffic::{
+    mutual_tls, mutual_tls_before_1_39, plaintext, request, upstream_not_ready, upstream_ready,
+};
+use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, NOW, SLEEP};
+use wasm_tests::host::{Effect, Fault, Outcome, Plugin, Properties, Status};
+
+use crate::support::configured;
+
+/// Hostcalls that only tell people something; a request does not hang on them.
+const TELEMETRY: [&str; 6] = [
+    "proxy_log",
+    "proxy_get_log_level",
+    "proxy_define_metric",
+    "proxy_increment_metric",
+    "proxy_record_metric",
+    "proxy_get_metric",
+];
+
+/// Attributes that only the decision record names.
+const RECORD_ONLY: [&str; 3] = [
+    "connection.id",
+    "connection.uri_san_local_certificate",
+    "upstream.uri_san_local_certificate",
+];
+
+/// Attributes that may well not be there (`NotFound`), each with the Envoys or connections that
+/// lack it; anything but `NotFound` must still deny.
+const MAY_BE_ABSENT: [&str; 4] = [
+    // Envoy before 1.39 has neither; the certificate then comes from filter state, and the
+    // signature check stands in for the flag.
+    "connection.peer_certificate_valid",
+    "filter_state.countersign.peer_certificate",
+    // Set only where a filter in front does; source.address stands in.
+    "filter_state.countersign.direct_remote_address",
+    // A client need not send a server name.
+    "connection.requested_server_name",
+];
+
+fn everything(authority: &Authority, signer: &ListSigner) -> ConfigSpec {
+    let rules = serde_json::json!([{
+        "from": [{"source": {"principals": ["cluster.local/ns/default/sa/sleep"]}}],
+        "to": [{"operation": {"methods": ["GET"], "paths": ["/"], "ports": ["8080"]}}],
+        "when": [{"key": "request.headers[x-forwarded-proto]", "values": ["https"]}],
+    }]);
+    let deny = serde_json::json!([
+        {"from": [{"source": {"ipBlocks": ["192.0.2.0/24"]}}]},
+        {"from": [{"source": {"notPrincipals": ["*"]}}]},
+    ]);
+    ConfigSpec::inbound(authority)
+        .deny_list(signer)
+        .policy(authorization_policy("allow", "ALLOW", rules))
+        .policy(authorization_policy("deny", "DENY", deny))
+}
+
+struct Inbound {
+    authority: Authority,
+    signer: ListSigner,
+    revoked: Leaf,
+}
+
+impl Inbound {
+    fn new() -> Self {
+        let authority = Authority::new(NOW);
+        let revoked = authority.svid(SLEEP);
+        Self {
+            authority,
+            signer: ListSigner::new(),
+            revoked,
+        }
+    }
+
+    /// A plug-in with policies and a deny list, ready to decide.
+    fn plugin(&self) -> Plugin {
+        let mut plugin = configured(&everything(&self.authority, &self.signer));
+        let list = ListSpec::sequence(1).revoking(&self.revoked.sha256());
+        for _ in 0..100 {
+            if let Some(call) = plugin.pending_calls().first().cloned() {
+                plugin
+                    .answer_call(&call, 200, self.signer.sign(&list).as_bytes())
+                    .expect("no trap");
+                plugin.take_recorded();
+                return plugin;
+            }
+            plugin
+                .run_for(std::time::Duration::from_millis(10))
+                .expect("no trap");
+        }
+        panic!("the deny list was never asked for");
+    }
+
+    /// What hostcalls one request makes, with what each is about.
+    fn hostcalls(&self, properties: &Properties) -> BTreeSet<(&'static str, String)> {
+        let mut plugin = self.plugin();
+        one_get(&mut plugin, properties);
+        let recorded = plugin.take_recorded().into_iter();
+        recorded.map(|call| (call.hostcall, call.about)).collect()
+    }
+}
+
+fn one_get(plugin: &mut Plugin, properties: &Properties) -> Outcome {
+    let stream = plugin.open(properties.clone()).expect("no trap");
+    let outcome = plugin.request_headers(stream, &request("GET", "/"), true);
+    let outcome = outcome.unwrap_or_else(|trap| panic!("{trap}"));
+    plugin.close(stream).expect("no trap");
+    outcome
+}
+
+/// Every effect a fault may have.
+fn effects() -> Vec<Effect> {
+    let mut effects: Vec<Effect> = Status::FAILURES.into_iter().map(Effect::Status).collect();
+    effects.push(Effect::Silence);
+    for bytes in [
+        &b""[..],
+        b"\0",
+        b"\x01",
+        b"\x02",
+        b"\xff\xff\xff\xff",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x01\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\n",
+        b"spiffe://cluster.local/ns/default/sa/sleep",
+        b"%zz%",
+    ] {
+        effects.push(Effect::Bytes(bytes.to_vec()));
+    }
+    effects.push(Effect::Bytes(vec![b'A'; 300_000]));
+    effects
+}
+
+#[test]
+fn requests_that_are_to_be_refused_are_refused_under_every_fault() {
+    let inbound = Inbound::new();
+    let refused = [
+        (
+            "another principal",
+            mutual_tls(&inbound.authority.svid(IMPOSTOR)),
+        ),
+        (
+            "the same before 1.39",
+            mutual_tls_before_1_39(&inbound.authority.svid(IMPOSTOR)),
+        ),
+        ("a revoked certificate", mutual_tls(&inbound.revoked)),
+        (
+            "a foreign authority",
+            mutual_tls(&Authority::new(NOW).svid(SLEEP)),
+        ),
+        ("plaintext", plaintext()),
+    ];
+    for (what, properties) in &refused {
+        let calls = inbound.hostcalls(properties);
+        assert!(calls.len() > 3, "{what}: only {calls:?}");
+        let mut plugin = inbound.plugin();
+        let unharmed = one_get(&mut plugin, properties);
+        assert_eq!(
+            unharmed.status(),
+            Some(403),
+            "{what} unharmed: {unharmed:?}"
+        );
+        for (hostcall, about) in &calls {
+            for effect in effects() {
+                let fault = Fault::every(hostcall, effect.clone()).about(about);
+                plugin.inject(fault);
+                let outcome = one_get(&mut plugin, properties);
+                plugin.clear_faults();
+                assert_ne!(
+                    outcome,
+                    Outcome::Continued,
+                    "{what} passed when {hostcall} about {about:?} had {effect:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_may_pass_is_refused_when_what_it_hangs_on_cannot_be_read() {
+    let inbound = Inbound::new();
+    let allowed = mutual_tls(&inbound.authority.svid(SLEEP));
+    let calls = inbound.hostcalls(&allowed);
+    let mut plugin = inbound.plugin();
+    assert_eq!(
+        one_get(&mut plugin, &allowed),
+        Outcome::Continued,
+        "log: {:?}",
+        plugin.log()
+    );
+    let mut passed = Vec::new();
+    for (hostcall, about) in &calls {
+        if TELEMETRY.contains(hostcall) || RECORD_ONLY.contains(&about.as_str()) {
+            continue;
+        }
+        for status in Status::FAILURES {
+            let absent_is_fine =
+                status == Status::NotFound && MAY_BE_ABSENT.contains(&about.as_str());
+            // A plug-in of its own: no certificate is known from an earlier request.
+            let mut plugin = inbound.plugin();
+            plugin.inject(Fault::status(hostcall, status).about(about));
+            if one_get(&mut plugin, &allowed) == Outcome::Continued && !absent_is_fine {
+                passed.push(format!("{hostcall} about {about:?} answered {status:?}"));
+            }
+        }
+    }
+    assert!(passed.is_empty(), "passed although:\n{}", passed.join("\n"));
+}
+
+#[test]
+fn telemetry_that_fails_neither_denies_nor_traps() {
+    let inbound = Inbound::new();
+    let allowed = mutual_tls(&inbound.authority.svid(SLEEP));
+    let mut plugin = inbound.plugin();
+    for hostcall in TELEMETRY {
+        for status in Status::FAILURES {
+            plugin.inject(Fault::status(hostcall, status));
+            assert_eq!(
+                one_get(&mut plugin, &allowed),
+                Outcome::Continued,
+                "{hostcall} {status:?}"
+            );
+            plugin.clear_faults();
+        }
+    }
+}
+
+#[test]
+fn a_denial_that_cannot_be_sent_leaves_the_request_stopped() {
+    let inbound = Inbound::new();
+    let refused = mutual_tls(&inbound.authority.svid(IMPOSTOR));
+    let mut plugin = inbound.plugin();
+    for status in Status::FAILURES {
+        plugin.inject(Fault::status("proxy_send_local_response", status));
+        let outcome = one_get(&mut plugin, &refused);
+        plugin.clear_faults();
+        assert!(
+            matches!(outcome, Outcome::Paused | Outcome::Reset),
+            "{status:?}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn a_body_that_follows_a_denial_that_could_not_be_sent_stays_stopped_too() {
+    let inbound = Inbound::new();
+    let mut plugin = inbound.plugin();
+    plugin.inject(Fault::status(
+        "proxy_send_local_response",
+        Status::InternalFailure,
+    ));
+    let refused = mutual_tls(&inbound.authority.svid(IMPOSTOR));
+    let stream = plugin.open(refused).expect("no trap");
+    plugin
+        .request_headers(stream, &request("POST", "/"), false)
+        .expect("no trap");
+    let outcome = plugin.request_body(stream, b"x", true).expect("no trap");
+    assert!(
+        matches!(outcome, Outcome::Paused | Outcome::Reset),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn no_fault_while_a_deny_list_is_fetched_makes_a_revoked_certificate_pass() {
+    let inbound = Inbound::new();
+    let revoked = mutual_tls(&inbound.revoked);
+    let list = ListSpec::sequence(2).revoking(&inbound.revoked.sha256());
+    let jws = inbound.signer.sign(&list);
+    for hostcall in [
+        "proxy_get_buffer_bytes",
+        "proxy_get_header_map_pairs",
+        "proxy_get_header_map_value",
+        "proxy_call_foreign_function",
+        "proxy_get_shared_data",
+        "proxy_set_shared_data",
+        "proxy_get_current_time_nanoseconds",
+        "proxy_set_tick_period_milliseconds",
+        "proxy_record_metric",
+    ] {
+        for effect in effects() {
+            let mut plugin = inbound.plugin();
+            plugin
+                .run_for(std::time::Duration::from_secs(1))
+                .expect("no trap");
+            let call = plugin
+                .pending_calls()
+                .first()
+                .cloned()
+                .expect("the next poll");
+            plugin.inject(Fault::every(hostcall, effect.clone()));
+            plugin
+                .answer_call(&call, 200, jws.as_bytes())
+                .expect("no trap");
+            plugin
+                .run_for(std::time::Duration::from_millis(100))
+                .expect("no trap");
+            plugin.clear_faults();
+            let outcome = one_get(&mut plugin, &revoked);
+            assert_ne!(
+                outcome,
+                Outcome::Continued,
+                "after {hostcall} had {effect:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_held_request_for_an_impostor_stays_back_under_every_fault() {
+    let authority = Authority::new(NOW);
+    let impostor = upstream_ready(&authority.svid(IMPOSTOR));
+    let config = ConfigSpec::outbound(&authority);
+    let mut probe = configured(&config);
+    probe.take_recorded();
+    hold_then_show(&mut probe, &impostor);
+    let calls: BTreeSet<(&str, String)> = probe
+        .take_recorded()
+        .into_iter()
+        .map(|call| (call.hostcall, call.about))
+        .collect();
+    let mut plugin = configured(&config);
+    for (hostcall, about) in &calls {
+        for effect in effects() {
+            plugin.inject(Fault::every(hostcall, effect.clone()).about(about));
+            let (outcome, resumed) = hold_then_show(&mut plugin, &impostor);
+            plugin.clear_faults();
+            let let_go = outcome == Outcome::Continued || resumed > 0;
+            assert!(
+                !let_go,
+                "{hostcall} about {about:?} had {effect:?}: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_held_request_is_refused_when_the_server_cannot_be_read() {
+    let authority = Authority::new(NOW);
+    let server = authority.svid(HTTPBIN);
+    let with_certificate = upstream_ready(&server);
+    let before_1_39 = with_certificate
+        .clone()
+        .without("upstream.peer_certificate");
+    for (property, ready) in [
+        ("upstream.peer_certificate", with_certificate),
+        ("upstream.uri_san_peer_certificate", before_1_39),
+    ] {
+        let mut plugin = configured(&ConfigSpec::outbound(&authority));
+        let (unharmed, _) = hold_then_show(&mut plugin, &ready);
+        assert_eq!(
+            unharmed,
+            Outcome::Continued,
+            "{property}; log: {:?}",
+            plugin.log()
+        );
+        for status in Status::FAILURES {
+            if status == Status::NotFound {
+                continue;
+            }
+            let mut plugin = configured(&ConfigSpec::outbound(&authority));
+            plugin.inject(Fault::status("proxy_get_property", status).about(property));
+            let (outcome, resumed) = hold_then_show(&mut plugin, &ready);
+            assert_ne!(outcome, Outcome::Continued, "{property} {status:?}");
+            assert_eq!(resumed, 0, "{property} {status:?}");
+        }
+    }
+}
+
+/// Holds a request, lets the connection show this server, and waits past every limit.
+fn hold_then_show(plugin: &mut Plugin, ready: &Properties) -> (Outcome, u32) {
+    let stream = plugin.open(upstream_not_ready()).expect("no trap");
+    plugin
+        .request_headers(stream, &request("GET", "/"), true)
+        .expect("no trap");
+    plugin
+        .run_for(std::time::Duration::from_millis(3))
+        .expect("no trap");
+    plugin.set_properties(stream, ready.clone()).expect("there");
+    plugin
+        .run_for(std::time::Duration::from_millis(5200))
+        .expect("no trap");
+    let answer = (
+        plugin.outcome(stream).unwrap(),
+        plugin.resumed(stream).unwrap(),
+    );
+    plugin.close(stream).expect("no trap");
+    answer
+}
+
+#[test]
+fn a_configuration_is_not_half_taken_when_it_cannot_be_read() {
+    let authority = Authority::new(NOW);
+    let sleep = mutual_tls(&authority.svid(SLEEP));
+    let good = ConfigSpec::inbound(&authority).policy(allow_principal(
+        "only-impostor",
+        "cluster.local/ns/default/sa/impostor",
+    ));
+    let wide = ConfigSpec::inbound(&authority);
+    for effect in effects() {
+        let mut plugin = configured(&good);
+        plugin.inject(Fault::every("proxy_get_buffer_bytes", effect.clone()));
+        let accepted = plugin.configure(wide.json()).expect("no trap");
+        plugin.clear_faults();
+        assert!(!accepted, "{effect:?}");
+        assert_eq!(
+            one_get(&mut plugin, &sleep).status(),
+            Some(403),
+            "{effect:?}"
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! The built filter in the in-process host.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod abi;
+mod configure;
+mod corpus;
+mod deny_list;
+mod fail_closed;
+mod peer;
+mod resources;
+mod secure_naming;
+mod support;
