@@ -33,19 +33,29 @@ pub(crate) async fn enrol(
     let Some(kept) = data_dir.load(settings.svid_profile)? else {
         return join(settings, link, data_dir).await;
     };
-    let renewed = renew(settings, link, &kept).await;
-    match renewed {
+    // The file of a token that was spent is gone; what is there is a token for this case.
+    let can_join = settings
+        .join_token_file
+        .as_deref()
+        .is_some_and(Path::exists);
+    if !link.vouches_for(&kept, clock::now()) {
+        warn!(
+            spiffe_id = %kept.id(),
+            "the certificate kept from last time has expired or is of another authority than the \
+             trust bundle's"
+        );
+        // An authority that does not know the certificate's issuer may just hang up, which looks
+        // like an authority that is away: without a token there is nothing better than to try.
+        if can_join {
+            return join(settings, link, data_dir).await;
+        }
+    }
+    match renew(settings, link, &kept).await {
         Ok(renewed) => {
             data_dir.store(&renewed)?;
             Ok(renewed)
         }
-        // The file of a token that was spent is gone; what is there is a token for this case.
-        Err(error)
-            if settings
-                .join_token_file
-                .as_deref()
-                .is_some_and(Path::exists) =>
-        {
+        Err(error) if can_join => {
             warn!(error = %chain(&error), "the kept certificate is not renewed; joining anew");
             join(settings, link, data_dir).await
         }

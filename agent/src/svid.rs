@@ -127,6 +127,11 @@ impl Svid {
         Lifetime::new(obtained, self.not_after())
     }
 
+    /// Leaf and intermediates, leaf first, without the root.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// Leaf and intermediates, PEM, leaf first, without the root.
     pub(crate) fn chain_pem(&self) -> &str {
         &self.chain_pem

@@ -140,6 +140,12 @@ impl SpecErrors {
     pub fn problems(&self) -> &[SpecError] {
         &self.0
     }
+
+    /// The problems, owned.
+    #[must_use]
+    pub fn into_problems(self) -> Vec<SpecError> {
+        self.0
+    }
 }
 
 impl fmt::Display for SpecErrors {

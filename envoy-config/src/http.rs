@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::access_log::{self, FileAccessLog, Side};
 use crate::age::ConnectionAge;
 use crate::sidecar::PathSettings;
-use crate::typed::{Empty, Extension, Percent, Seconds};
+use crate::typed::{Extension, Percent, Seconds, Typed};
 use crate::version::EnvoyVersion;
 
 pub(crate) use filter::HttpFilter;
@@ -38,10 +38,9 @@ pub(crate) struct ConnectionManager {
     drain_timeout: Option<Seconds>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     access_log: Vec<Extension<FileAccessLog>>,
-    /// Together with an empty list of internal addresses: every caller is external, so `x-envoy-*` request
-    /// headers that would switch on retries or hedging are removed, and `x-forwarded-for` is not believed.
+    early_header_mutation_extensions: Vec<Extension<HeaderMutation>>,
+    /// The peer's address is the connection's, whatever `x-forwarded-for` says.
     use_remote_address: bool,
-    internal_address_config: Empty,
     skip_xff_append: bool,
     forward_client_cert_details: &'static str,
     normalize_path: bool,
@@ -136,8 +135,8 @@ impl ConnectionManager {
                 .into_iter()
                 .map(|path| access_log::file(path, side))
                 .collect(),
+            early_header_mutation_extensions: vec![without_envoy_headers()],
             use_remote_address: true,
-            internal_address_config: Empty {},
             skip_xff_append: matches!(side, Side::Client),
             forward_client_cert_details: "SANITIZE",
             normalize_path: false,
@@ -146,5 +145,43 @@ impl ConnectionManager {
             route_config,
             http_filters,
         }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct HeaderMutation {
+    mutations: Vec<Mutation>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Mutation {
+    remove_on_match: RemoveOnMatch,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct RemoveOnMatch {
+    key_matcher: Prefix,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Prefix {
+    prefix: &'static str,
+}
+
+/// Envoy's router obeys request headers that set timeouts, retries and hedging, none of which may come from
+/// outside to a cluster with the hold. Envoy itself drops them only from callers it takes for external, and
+/// an older Envoy takes loopback and every private address for internal.
+fn without_envoy_headers() -> Extension<HeaderMutation> {
+    let remove_on_match = RemoveOnMatch {
+        key_matcher: Prefix { prefix: "x-envoy-" },
+    };
+    Extension {
+        name: "envoy.http.early_header_mutation.header_mutation",
+        typed_config: Typed::new(
+            "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            HeaderMutation {
+                mutations: vec![Mutation { remove_on_match }],
+            },
+        ),
     }
 }

@@ -31,3 +31,6 @@ pub mod vm;
 
 #[cfg(target_arch = "wasm32")]
 mod abi;
+
+#[cfg(test)]
+mod tests;

@@ -255,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn tells_an_alert_about_the_own_certificate_from_other_alerts() {
+        let alert = |alert| {
+            let fault = rustls::Error::AlertReceived(alert);
+            let fault = io::Error::new(io::ErrorKind::InvalidData, fault);
+            CallError::from(Status::from_error(Box::new(fault)))
+        };
+        assert!(matches!(
+            alert(AlertDescription::CertificateExpired),
+            CallError::OwnRefused { .. }
+        ));
+        assert!(!alert(AlertDescription::InternalError).is_permanent());
+    }
+
+    #[test]
     fn a_token_is_trimmed_and_never_printed() {
         assert!(JoinToken::new(" \n").is_none());
         let token = JoinToken::new("secret\n").unwrap();

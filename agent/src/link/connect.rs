@@ -11,14 +11,18 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
-    client::Resumption,
-    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, pem::PemObject},
+    client::{Resumption, verify_server_cert_signed_by_trust_anchor},
+    pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::svid::{ChainError, Svid};
+use crate::{
+    schedule::UnixMillis,
+    svid::{ChainError, Svid},
+};
 
 /// How to reach the authority and how to recognise it.
 #[derive(Clone, Debug)]
@@ -62,6 +66,26 @@ impl Link {
         let resolver = rustls::sign::SingleCertAndKey::from(shown);
         let config = self.tls()?.with_client_cert_resolver(Arc::new(resolver));
         Ok(self.channel(config))
+    }
+
+    /// Whether the pinned bundle vouches for the agent's own certificate, too. It need not, while a
+    /// root is being replaced; otherwise the certificate is of another authority.
+    pub(crate) fn vouches_for(&self, own: &Svid, now: UnixMillis) -> bool {
+        let Some((leaf, intermediates)) = own.chain().split_first() else {
+            return false;
+        };
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let at = UnixTime::since_unix_epoch(Duration::from_millis(now.as_millis()));
+        ParsedCertificate::try_from(leaf).is_ok_and(|leaf| {
+            verify_server_cert_signed_by_trust_anchor(
+                &leaf,
+                &self.roots,
+                intermediates,
+                at,
+                provider.signature_verification_algorithms.all,
+            )
+            .is_ok()
+        })
     }
 
     fn tls(

@@ -1,6 +1,7 @@
 //! `countersign authority`: the server that issues, records and takes back.
 
-use authority::{KeyAlgorithm, Settings};
+use authority::Settings;
+use authority::ca::KeyAlgorithm;
 use identity::TrustDomain;
 
 use crate::args::{self, AuthorityCommand};
@@ -10,12 +11,29 @@ use crate::output;
 
 pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     let AuthorityCommand::Serve(args) = command;
-    let settings = Settings {
-        ..Settings::new(trust_domain(&args.trust_domain)?, args.data_dir)
+    let mut settings = Settings::new(trust_domain(&args.trust_domain)?, args.data_dir);
+    settings.listen = args.listen;
+    settings.default_ttl_seconds = lifetime("--default-ttl", args.default_ttl)?;
+    settings.max_ttl_seconds = lifetime("--max-ttl", args.max_ttl)?;
+    settings.key_algorithm = key_algorithm(args.key_algorithm);
+    let ready = |ready: &authority::Ready| {
+        let event = serde_json::json!({
+            "event": "listening",
+            "address": ready.address,
+            "admin": ready.admin_socket,
+        });
+        if let Err(failure) = output::line(&event.to_string()) {
+            tracing::warn!("{}", failure.chain());
+        }
     };
-    authority::serve(settings, stopped())
+    authority::serve(settings, ready, stopped())
         .await
         .map_err(|error| Failure::part("authority", error))
+}
+
+fn lifetime(argument: &str, seconds: u64) -> Result<i64, Failure> {
+    i64::try_from(seconds)
+        .map_err(|_too_large| Failure::Check(format!("{argument} {seconds}: too long")))
 }
 
 /// The library's name for a key algorithm of the command line.

@@ -1,6 +1,11 @@
 //! `countersign ca`: the authority's own keys and certificates.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
 use api::admin::{CaStatus, GetStatusRequest, GetStatusResponse};
+use authority::ca::{self, CaInit, Created};
+use identity::UnixTime;
 use serde::Serialize;
 
 use crate::admin;
@@ -17,15 +22,25 @@ pub(crate) async fn run(command: CaCommand) -> Result<(), Failure> {
             trust_domain,
             key_algorithm: algorithm,
         } => {
-            let trust_domain = super::authority::trust_domain(&trust_domain)?;
-            let ca = authority::ca::init(
-                &data_dir,
-                &trust_domain,
-                key_algorithm(algorithm),
-                identity::UnixTime::from_secs(now()),
-            )
-            .map_err(|error| Failure::part("ca init", error))?;
-            output::line(&format!("{ca:?}"))
+            let wanted = CaInit {
+                trust_domain: super::authority::trust_domain(&trust_domain)?,
+                key_algorithm: key_algorithm(algorithm),
+                generation: 1,
+                now: UnixTime::from_secs(now()),
+            };
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&data_dir)
+                .map_err(|error| Failure::file("create", &data_dir, error))?;
+            let folder = data_dir.join(authority::names::CA_DIR);
+            let created = ca::init(&folder, &wanted).map_err(|error| Failure::part("CA", error))?;
+            output::line(&match created {
+                Created::Made => format!("made a root and an intermediate in {}", folder.display()),
+                Created::AlreadyThere => {
+                    format!("there is a CA in {}; it was left as it is", folder.display())
+                }
+            })
         }
         CaCommand::Status { admin, output } => status(admin, output).await,
     }

@@ -61,7 +61,6 @@ impl Parts<'_> {
         );
         let mut config = self.plugin(Direction::Inbound, "httpbin");
         config.policies = self.policies.clone();
-        server.path_normalization = config.path_normalization;
         server.envoy = self.version;
         server.filter = InboundFilter::Wasm {
             module: self.wasm.clone(),

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod filter;
 mod goldens;
 mod headers;
 mod processes;

@@ -122,7 +122,7 @@ pub(crate) fn policies(action: Action) -> impl Strategy<Value = Vec<Authorizatio
 pub(crate) struct Asked {
     peer: Peer,
     method: Option<&'static str>,
-    path: Option<&'static str>,
+    pub(crate) path: Option<&'static str>,
     host: Option<&'static str>,
     headers: Vec<(&'static str, &'static str)>,
     source_ip: Option<IpAddr>,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use wasmtime::{Instance, Linker, Store, WasmParams, WasmResults};
+use wasmtime::{Instance, Linker, Module, Store, WasmParams, WasmResults};
 
 use super::abi;
 use super::clock::Clock;
@@ -65,13 +65,17 @@ impl Plugin {
     /// The artefact is missing or does not instantiate, the guest traps, or it refuses to start.
     pub fn start(world: &World) -> Result<Self, HostError> {
         let artefact = artefact::load().map_err(|source| HostError::Artefact { source })?;
-        let engine = artefact.module.engine();
+        Self::start_module(world, &artefact.module)
+    }
+
+    fn start_module(world: &World, module: &Module) -> Result<Self, HostError> {
+        let engine = module.engine();
         let mut store = Store::new(engine, State::new(world.clone(), Self::MEMORY_LIMIT));
         store.limiter(|state| &mut state.limits);
         let mut linker = Linker::new(engine);
         abi::define(&mut linker).map_err(|source| HostError::Instantiate { source })?;
         let instance = linker
-            .instantiate(&mut store, &artefact.module)
+            .instantiate(&mut store, module)
             .map_err(|source| HostError::Instantiate { source })?;
         let mut plugin = Self {
             store,
@@ -364,5 +368,42 @@ impl Plugin {
         );
         self.store.data_mut().call_answer = None;
         done.map(|_absent| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+
+    use super::*;
+
+    /// A module with a memory whose `proxy_on_context_create` does nothing but trap.
+    fn trapping() -> Module {
+        let export = b"\x17proxy_on_context_create\x00\x00";
+        let bytes = [
+            b"\0asm\x01\0\0\0".as_slice(),
+            b"\x01\x06\x01\x60\x02\x7f\x7f\x00", // type: (i32, i32) -> ()
+            b"\x03\x02\x01\x00",                 // one function of that type
+            b"\x05\x03\x01\x00\x01",             // one memory of one page
+            b"\x07\x24\x02\x06memory\x02\x00",   // exports: the memory,
+            export,                              // and the function,
+            b"\x0a\x05\x01\x03\x00\x00\x0b",     // which is `unreachable`
+        ]
+        .concat();
+        Module::new(&Engine::default(), bytes).expect("a module")
+    }
+
+    #[test]
+    fn a_guest_that_traps_is_an_error_of_the_call() {
+        let started = Plugin::start_module(&World::at(0), &trapping());
+        let error = started.err().expect("it traps");
+        let trapped = matches!(
+            error,
+            HostError::Trap {
+                export: "proxy_on_context_create",
+                ..
+            }
+        );
+        assert!(trapped, "{error}");
     }
 }

@@ -7,7 +7,7 @@ use wasm_tests::fixtures::SLEEP;
 use wasm_tests::fixtures::ca::LeafSpec;
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal};
 
-use crate::support::{ServerUnderTest, World, assert_forbidden, oldest};
+use crate::support::{ServerUnderTest, World, assert_forbidden};
 
 /// Statistic of the resumed handshakes of the one listener.
 const RESUMED: &str = r"^listener\..*ssl\.session_reused$";
@@ -106,7 +106,7 @@ async fn an_expired_certificate_on_a_resumed_session_is_refused_even_where_envoy
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Envoy 1.36 in .tools/envoy"]
 async fn so_it_is_in_the_oldest_supported_envoy() {
-    let binary = oldest().expect("no Envoy 1.36 in .tools/envoy: run `./justw setup-oldest`");
-    refuses_resumed_sessions(World::with(binary)).await;
+    refuses_resumed_sessions(World::oldest()).await;
 }

@@ -42,7 +42,25 @@ impl World {
         Self::with(lab::envoy::find().unwrap_or_else(|error| panic!("{error}")))
     }
 
-    pub(crate) fn with(binary: Binary) -> Self {
+    /// With the oldest release line the project supports.
+    pub(crate) fn oldest() -> Self {
+        let oldest = format!("{}.", envoy_config::EnvoyVersion::OLDEST);
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/envoy");
+        let folders = fs::read_dir(&tools)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        let found = folders
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(&oldest))
+            })
+            .find_map(|path| Binary::at(path.join("envoy")).ok());
+        Self::with(found.unwrap_or_else(|| panic!("no Envoy {oldest}x in {}", tools.display())))
+    }
+
+    fn with(binary: Binary) -> Self {
         let module = artefact::path();
         assert!(
             module.is_file(),
@@ -405,18 +423,4 @@ pub(crate) async fn eventually(what: &str, limit: Duration, mut probe: impl Asyn
 
 pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// Envoys of other release lines that the checkout has, for what differs between them.
-pub(crate) fn oldest() -> Option<Binary> {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/envoy");
-    let entries = fs::read_dir(tools).ok()?;
-    let paths = entries.flatten().map(|entry| entry.path());
-    let oldest = paths
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("1.36."))
-        })
-        .find_map(|path| Binary::at(path.join("envoy")).ok());
-    oldest
 }

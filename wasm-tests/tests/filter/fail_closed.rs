@@ -279,6 +279,7 @@ fn no_fault_while_a_deny_list_is_fetched_makes_a_revoked_certificate_pass() {
         "proxy_get_shared_data",
         "proxy_set_shared_data",
         "proxy_get_current_time_nanoseconds",
+        "proxy_set_effective_context",
         "proxy_set_tick_period_milliseconds",
         "proxy_record_metric",
     ] {

@@ -1,5 +1,8 @@
 //! Who the peer is: certificates of every quality.
 
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 use wasm_tests::fixtures::ca::{Authority, Leaf, LeafSpec, self_signed};
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal};
 use wasm_tests::fixtures::traffic::{mutual_tls, mutual_tls_before_1_39, plaintext};
@@ -189,6 +192,53 @@ fn denies_a_certificate_that_is_not_the_one_of_the_digest_attribute() {
         Some(403),
         "two attributes disagree: {outcome:?}"
     );
+}
+
+#[test]
+fn verifies_a_certificate_once_and_not_for_every_request() {
+    let authority = Authority::new(NOW);
+    let (sleep, impostor) = (authority.svid(SLEEP), authority.svid(IMPOSTOR));
+    let mut plugin = only_sleep(&authority);
+    let mut verified = |leaf: &Leaf| {
+        plugin.take_recorded();
+        get_as(&mut plugin, leaf);
+        let calls = plugin.take_recorded().into_iter();
+        calls
+            .filter(|call| call.hostcall == "proxy_call_foreign_function")
+            .count()
+    };
+    assert_eq!(
+        [verified(&sleep), verified(&sleep), verified(&sleep)],
+        [1, 0, 0]
+    );
+    assert_eq!(
+        [verified(&impostor), verified(&sleep), verified(&impostor)],
+        [1, 0, 0]
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// One bit of a good certificate turned over: whatever it means now, nobody signed it.
+    #[test]
+    fn denies_a_certificate_with_any_bit_changed(at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        use base64::Engine;
+        static GOOD: LazyLock<(Authority, Leaf)> = LazyLock::new(|| {
+            let authority = Authority::new(NOW);
+            let leaf = authority.svid(SLEEP);
+            (authority, leaf)
+        });
+        let (authority, good) = &*GOOD;
+        let mut changed = good.clone();
+        let at = at.index(changed.der.len());
+        changed.der[at] ^= 1 << bit;
+        let text = base64::prelude::BASE64_STANDARD.encode(&changed.der);
+        changed.pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        let mut plugin = configured(&ConfigSpec::inbound(authority));
+        let outcome = get_as(&mut plugin, &changed);
+        prop_assert_eq!(outcome.status(), Some(403), "bit {} of byte {}", bit, at);
+    }
 }
 
 #[test]

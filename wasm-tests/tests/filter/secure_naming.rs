@@ -301,3 +301,30 @@ fn the_timer_rests_once_nothing_is_held() {
         plugin.tick_period()
     );
 }
+
+#[test]
+fn refuses_a_server_whose_certificate_is_revoked() {
+    use wasm_tests::fixtures::deny_list::{ListSigner, ListSpec};
+    let authority = Authority::new(NOW);
+    let (server, other) = (authority.svid(HTTPBIN), authority.svid(HTTPBIN));
+    let signer = ListSigner::new();
+    let mut plugin = configured(&ConfigSpec::outbound(&authority).deny_list(&signer));
+    pass(&mut plugin, 20);
+    let call = plugin
+        .pending_calls()
+        .first()
+        .cloned()
+        .expect("it asks at once");
+    let list = signer.sign(&ListSpec::sequence(1).revoking(&server.sha256()));
+    plugin
+        .answer_call(&call, 200, list.as_bytes())
+        .expect("no trap");
+    let mut ask = |server| {
+        let stream = plugin.open(upstream_ready(server)).expect("no trap");
+        plugin
+            .request_headers(stream, &request("GET", "/"), true)
+            .expect("no trap")
+    };
+    assert_unavailable(&ask(&server), Some("revoked"));
+    assert_eq!(ask(&other), Outcome::Continued);
+}

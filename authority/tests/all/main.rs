@@ -1,0 +1,19 @@
+//! The authority through its own doors: gRPC over TLS, and the administration socket.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod attacks;
+mod crash;
+mod issuing;
+mod lifecycle;
+mod revocation;
+mod streams;
+mod support;
+mod verifiers;

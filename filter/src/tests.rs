@@ -1,0 +1,7 @@
+//! The whole filter against a proxy in memory, certificate to reply.
+
+mod deny_list;
+mod inbound;
+mod lifecycle;
+mod upstream;
+mod world;

@@ -1,0 +1,307 @@
+use identity::deny_list::State;
+use serde_json::json;
+
+use super::world::{HTTPBIN, NOW, REQUEST, ROOT, SLEEP, Signer, World};
+use crate::host::{Action, Status};
+
+fn with_list() -> World {
+    let world = World::bare();
+    assert!(world.configure(&world.with_deny_list(world.inbound_config())));
+    world
+}
+
+fn ask(world: &World) -> Result<(), String> {
+    world.decide()
+}
+
+#[test]
+fn without_a_list_certificates_are_denied_and_the_first_poll_is_at_once() {
+    let world = with_list();
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+    assert_eq!(world.host.tick(), 1);
+    world.tick();
+    let called = world.host.take_called();
+    assert_eq!(called[0].cluster, "agent");
+    assert_eq!(called[0].path, "/v1/denylist?since=0");
+    world.answer(called[0].token, "200", &world.signer.list(1, 1, NOW, &[]));
+    assert_eq!(ask(&world), Ok(()));
+    assert_eq!(world.host.metric("countersign_deny_list_sequence"), Some(1));
+    assert_eq!(world.host.tick(), 500);
+}
+
+#[test]
+fn a_listed_certificate_is_denied_from_the_next_request_on_and_may_come_back() {
+    let world = with_list();
+    let leaf = world.authority.leaf(SLEEP);
+    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.arrive(&leaf, "GET", "/get");
+    assert_eq!(ask(&world), Ok(()));
+    world.deliver(
+        &world
+            .signer
+            .list(1, 2, NOW, &[(leaf.sha256, State::Suspended)]),
+    );
+    assert_eq!(ask(&world), Err("suspended".to_owned()));
+    world.deliver(
+        &world
+            .signer
+            .list(1, 3, NOW, &[(leaf.sha256, State::Revoked)]),
+    );
+    assert_eq!(ask(&world), Err("revoked".to_owned()));
+    world.deliver(&world.signer.list(1, 4, NOW, &[]));
+    assert_eq!(ask(&world), Ok(()));
+}
+
+#[test]
+fn a_listed_server_is_denied_also_where_only_its_digest_is_seen() {
+    let world = World::bare();
+    assert!(world.configure(&world.with_deny_list(world.outbound_config())));
+    let leaf = world.authority.leaf(HTTPBIN);
+    world.send_to(REQUEST, "httpbin");
+    world.connect(&leaf);
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+    world.deliver(
+        &world
+            .signer
+            .list(1, 1, NOW, &[(leaf.sha256, State::Revoked)]),
+    );
+    assert_eq!(ask(&world), Err("revoked".to_owned()));
+    world.host.enter(REQUEST);
+    world.host.remove_property("upstream.peer_certificate");
+    world
+        .host
+        .set_property("upstream.uri_san_peer_certificate", HTTPBIN.as_bytes());
+    assert!(world.configure(&world.with_deny_list(world.outbound_config())));
+    world.send_to(REQUEST, "httpbin");
+    assert_eq!(ask(&world), Err("revoked".to_owned()));
+}
+
+#[test]
+fn a_stale_list_denies_and_is_asked_for_anew() {
+    let world = with_list();
+    let leaf = world.authority.leaf(SLEEP);
+    world.deliver(&world.signer.list(1, 7, NOW, &[]));
+    world.tick();
+    assert_eq!(world.host.take_called()[0].path, "/v1/denylist?since=7");
+    world.host.advance(61_000);
+    world.arrive(&leaf, "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_stale".to_owned()));
+    world.tick();
+    world.tick();
+    assert_eq!(world.host.take_called()[0].path, "/v1/denylist?since=0");
+}
+
+#[test]
+fn stale_may_be_set_to_allow_but_entries_still_count() {
+    let world = World::bare();
+    let mut config = world.with_deny_list(world.inbound_config());
+    config["denyList"]["stale"] = json!("allow");
+    assert!(world.configure(&config));
+    let (good, bad) = (world.authority.leaf(SLEEP), world.authority.leaf(SLEEP));
+    world.arrive(&bad, "GET", "/get");
+    assert_eq!(ask(&world), Ok(()));
+    world.deliver(
+        &world
+            .signer
+            .list(1, 1, NOW, &[(bad.sha256, State::Revoked)]),
+    );
+    world.host.advance(61_000);
+    world.arrive(&bad, "GET", "/get");
+    assert_eq!(ask(&world), Err("revoked".to_owned()));
+    world.arrive(&good, "GET", "/get");
+    assert_eq!(ask(&world), Ok(()));
+}
+
+#[test]
+fn an_older_list_is_refused_and_the_one_in_hand_stays() {
+    let world = with_list();
+    let leaf = world.authority.leaf(SLEEP);
+    world.deliver(
+        &world
+            .signer
+            .list(1, 5, NOW, &[(leaf.sha256, State::Revoked)]),
+    );
+    world.deliver(&world.signer.list(1, 4, NOW, &[]));
+    world.arrive(&leaf, "GET", "/get");
+    assert_eq!(ask(&world), Err("revoked".to_owned()));
+    assert_eq!(
+        world.host.metric("countersign_deny_list_poll_failed"),
+        Some(1)
+    );
+    world.deliver(&world.signer.list(2, 1, NOW, &[]));
+    assert_eq!(ask(&world), Ok(()));
+    world.deliver(&world.signer.list(1, 99, NOW, &[]));
+    world.host.enter(ROOT);
+    assert_eq!(world.host.metric("countersign_deny_list_sequence"), Some(1));
+}
+
+#[test]
+fn the_floor_is_shared_between_threads_and_comes_from_the_configuration_too() {
+    let world = with_list();
+    let key = "countersign.deny_list.floor/cluster.local";
+    world.host.set_shared(key, b"1:10");
+    world.deliver(&world.signer.list(1, 9, NOW, &[]));
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+    world.deliver(&world.signer.list(1, 11, NOW, &[]));
+    assert_eq!(ask(&world), Ok(()));
+    assert_eq!(world.host.shared(key).as_deref(), Some(&b"1:11"[..]));
+
+    let world = World::bare();
+    let mut config = world.with_deny_list(world.inbound_config());
+    config["denyList"]["floor"] = json!({"epoch": 3, "sequence": 2});
+    assert!(world.configure(&config));
+    world.deliver(&world.signer.list(3, 1, NOW, &[]));
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+    world.deliver(&world.signer.list(3, 2, NOW, &[]));
+    assert_eq!(ask(&world), Ok(()));
+}
+
+#[test]
+fn a_list_is_not_accepted_while_the_shared_floor_cannot_be_read() {
+    let world = with_list();
+    world
+        .host
+        .fail("proxy_get_shared_data", Status::InternalFailure);
+    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+}
+
+#[test]
+fn a_list_of_another_signer_is_refused() {
+    let world = with_list();
+    world.deliver(&Signer::new().list(1, 1, NOW, &[]));
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+}
+
+#[test]
+fn failures_are_asked_again_ever_more_rarely_and_never_given_up() {
+    let world = with_list();
+    world.host.fail("proxy_http_call", Status::InternalFailure);
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        world.tick();
+        pauses.push(world.host.tick());
+    }
+    assert_eq!(
+        pauses,
+        [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000]
+    );
+    // One line for the row, not ten.
+    assert_eq!(world.host.take_log().len(), 1);
+    world.host.mend("proxy_http_call");
+    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    assert_eq!(world.host.tick(), 500);
+}
+
+#[test]
+fn replies_that_are_none_count_as_failures() {
+    for (status, body) in [
+        ("503", ""),
+        ("204", ""),
+        ("200", ""),
+        ("200", "a.b.c"),
+        ("", ""),
+    ] {
+        let world = with_list();
+        world.tick();
+        let token = world.host.take_called()[0].token;
+        world.answer(token, status, body);
+        assert_eq!(
+            world.host.metric("countersign_deny_list_poll_failed"),
+            Some(1),
+            "{status}"
+        );
+        assert_eq!(world.host.tick(), 50);
+    }
+    let world = with_list();
+    world.tick();
+    let token = world.host.take_called()[0].token;
+    world.vm.on_http_call_response(ROOT, token, 0, 0);
+    assert_eq!(
+        world.host.metric("countersign_deny_list_poll_failed"),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_reply_too_long_is_not_read() {
+    let world = with_list();
+    world.tick();
+    let token = world.host.take_called()[0].token;
+    let list = world.signer.list(1, 1, NOW, &[]);
+    world.answer(0, "200", &list);
+    world.vm.on_http_call_response(ROOT, token, 1, usize::MAX);
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+}
+
+#[test]
+fn only_the_awaited_reply_counts() {
+    let world = with_list();
+    let list = world.signer.list(1, 1, NOW, &[]);
+    world.answer(1, "200", &list);
+    world.tick();
+    let token = world.host.take_called()[0].token;
+    world.answer(token + 1, "200", &list);
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+    world.answer(token, "200", &list);
+    assert_eq!(ask(&world), Ok(()));
+    world.answer(token, "503", "");
+    assert_eq!(world.host.metric("countersign_deny_list_poll_failed"), None);
+}
+
+#[test]
+fn a_reply_that_never_comes_is_given_up() {
+    let world = with_list();
+    world.tick();
+    assert_eq!(world.host.take_called().len(), 1);
+    assert_eq!(world.host.tick(), 3000);
+    world.tick();
+    assert_eq!(world.host.take_called().len(), 0);
+    world.tick();
+    assert_eq!(world.host.take_called().len(), 1);
+}
+
+#[test]
+fn nothing_new_keeps_the_list() {
+    let world = with_list();
+    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.tick();
+    world.answer(world.host.take_called()[0].token, "204", "");
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Ok(()));
+    assert_eq!(world.host.tick(), 500);
+    assert_eq!(world.host.metric("countersign_deny_list_poll_failed"), None);
+}
+
+#[test]
+fn a_hold_and_a_poll_share_the_timer() {
+    let world = World::bare();
+    assert!(world.configure(&world.with_deny_list(world.outbound_config())));
+    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    assert_eq!(world.host.tick(), 500);
+    world.send_to(REQUEST, "httpbin");
+    assert_eq!(world.vm.on_request_headers(REQUEST), Action::Pause);
+    assert_eq!(world.host.tick(), 1);
+    world.connect(&world.authority.leaf(HTTPBIN));
+    world.tick();
+    assert_eq!(world.host.take_resumed(), [REQUEST]);
+    assert_eq!(world.host.tick(), 499);
+    world.tick();
+    assert_eq!(world.host.take_called().len(), 1);
+}
+
+#[test]
+fn an_ended_root_asks_for_nothing() {
+    let world = with_list();
+    world.vm.on_done(ROOT);
+    assert_eq!(world.host.tick(), 0);
+    world.vm.on_tick(ROOT);
+    assert_eq!(world.host.take_called(), []);
+}
