@@ -97,8 +97,7 @@ each-crate:
 
 # CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
 bench *ARGS: wasm
-    cargo build --release --bin countersign
-    target/release/countersign bench {{ ARGS }}
+    cargo bench -p countersign --bench figures -- {{ ARGS }}
 
 # What CI runs after the tests.
 ci: test fmt-check lint doc purity each-crate deny

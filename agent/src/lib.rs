@@ -8,6 +8,8 @@
 //!
 //! Private keys are made here and leave the process only through that socket.
 
+#![forbid(unsafe_code)]
+
 pub mod entries;
 pub mod schedule;
 pub mod selector;

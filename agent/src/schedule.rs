@@ -83,18 +83,34 @@ impl Lifetime {
     }
 }
 
-/// The delays between attempts that keep failing: doubling from 100 ms to 5 s, each shortened by a
-/// random part of up to a half. It never gives up.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// The delays between attempts that keep failing: doubling from 100 ms to a longest one, each
+/// shortened by a random part of up to a half. It never gives up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backoff {
     failures: u32,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    /// Up to [`Backoff::LONGEST`].
+    fn default() -> Self {
+        Self::up_to(Self::LONGEST)
+    }
 }
 
 impl Backoff {
     /// Delay after the first failure, before jitter.
     pub const FIRST: Duration = Duration::from_millis(100);
-    /// Longest delay.
+    /// Longest delay unless said otherwise.
     pub const LONGEST: Duration = Duration::from_secs(5);
+
+    /// Delays of at most `longest`.
+    pub const fn up_to(longest: Duration) -> Self {
+        Self {
+            failures: 0,
+            longest,
+        }
+    }
 
     /// Failures counted since the last success.
     pub const fn failures(self) -> u32 {
@@ -105,7 +121,7 @@ impl Backoff {
     pub fn next(&mut self, jitter: Jitter) -> Duration {
         let doubled = Self::FIRST
             .checked_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX))
-            .map_or(Self::LONGEST, |delay| delay.min(Self::LONGEST));
+            .map_or(self.longest, |delay| delay.min(self.longest));
         self.failures = self.failures.saturating_add(1);
         let whole = u64::try_from(doubled.as_millis()).unwrap_or(u64::MAX);
         Duration::from_millis(whole - jitter.of_millis(whole / 2))
@@ -149,7 +165,7 @@ mod tests {
 
         #[test]
         fn backs_off_between_half_and_the_whole_of_the_doubled_delay(failures in 0_u32..100, bits: u32) {
-            let mut backoff = Backoff { failures };
+            let mut backoff = Backoff { failures, ..Backoff::default() };
             let whole = 100_u64.saturating_mul(1 << failures.min(20)).min(5000);
             let delay = u64::try_from(backoff.next(Jitter::from_bits(bits)).as_millis()).unwrap();
             prop_assert!(delay <= whole);
@@ -166,6 +182,13 @@ mod tests {
             lifetime.renew_at(Jitter::from_bits(1 << 31)),
             UnixMillis(28_500)
         );
+    }
+
+    #[test]
+    fn never_waits_longer_than_told() {
+        let mut backoff = Backoff::up_to(Duration::from_millis(350));
+        let delays = [(); 4].map(|()| backoff.next(Jitter::from_bits(0)).as_millis());
+        assert_eq!(delays, [100, 200, 350, 350]);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Status {
     pub deny_list: Option<DenyListStatus>,
     /// Why the last deny list was not taken.
     pub deny_list_error: Option<String>,
+    /// The last secrets an Envoy did not take. `None` if none ever did that.
+    pub rejection: Option<RejectionStatus>,
 }
 
 /// State of one identity's certificate.
@@ -79,6 +81,19 @@ pub struct DenyListStatus {
     pub stale: bool,
 }
 
+/// Secrets an Envoy did not take; it keeps those it had.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RejectionStatus {
+    /// When.
+    pub at: i64,
+    /// Number of Envoy's process.
+    pub pid: i32,
+    /// The secrets asked for.
+    pub names: Vec<String>,
+    /// Envoy's words.
+    pub message: String,
+}
+
 impl Status {
     /// The state at `now`.
     pub(crate) fn of(snapshot: &Snapshot, now: UnixMillis) -> Self {
@@ -114,6 +129,12 @@ impl Status {
                 stale: now.as_secs() > list.expires.as_secs(),
             }),
             deny_list_error: snapshot.deny_list_error.as_deref().map(str::to_owned),
+            rejection: snapshot.rejection.as_deref().map(|one| RejectionStatus {
+                at: one.at.as_secs(),
+                pid: one.pid,
+                names: one.names.clone(),
+                message: one.message.clone(),
+            }),
         }
     }
 }

@@ -112,6 +112,11 @@ impl Svid {
         digest(self.leaf.der())
     }
 
+    /// The first instant of its validity.
+    pub(crate) fn not_before(&self) -> UnixMillis {
+        UnixMillis::from_secs(self.leaf.validity().not_before.as_secs())
+    }
+
     /// The last instant of its validity.
     pub(crate) fn not_after(&self) -> UnixMillis {
         UnixMillis::from_secs(self.leaf.validity().not_after.as_secs())

@@ -91,7 +91,7 @@ impl Office {
                 Err(error) => {
                     let pause = backoff.next(clock::jitter());
                     let error = chain(&error);
-                    warn!(spiffe_id = %subject.id(), error, retry_in = ?pause, "no new certificate");
+                    warn!(spiffe_id = %subject.id(), %error, retry_in = ?pause, "no new certificate");
                     self.edit(&subject, |one| one.last_error = Some(error.into()));
                     tokio::time::sleep(pause).await;
                 }
@@ -127,10 +127,20 @@ impl Office {
     }
 
     fn publish(&self, subject: &Subject, svid: Svid) {
-        let renew_at = svid.lifetime(clock::now()).renew_at(clock::jitter());
+        let now = clock::now();
+        if now < svid.not_before() {
+            // It is used all the same: the peers' clocks decide, and ours is the odd one out.
+            warn!(
+                spiffe_id = %subject.id(),
+                not_before = svid.not_before().as_secs(),
+                now = now.as_secs(),
+                "the certificate is not valid yet: this machine's clock is behind the authority's"
+            );
+        }
+        let renew_at = svid.lifetime(now).renew_at(clock::jitter());
         info!(
             spiffe_id = %subject.id(),
-            serial = svid.serial(),
+            serial = %svid.serial(),
             not_after = svid.not_after().as_secs(),
             renew_at = renew_at.as_secs(),
             "certificate obtained"

@@ -3,7 +3,7 @@
 //! Every stream is taken up again for ever, and anew on each new channel, so that it runs under the
 //! agent's present certificate.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use api::agent::{
     BundleSnapshot, DenyListSnapshot, EntriesSnapshot, WatchBundleRequest, WatchDenyListRequest,
@@ -40,14 +40,19 @@ pub(crate) async fn entries(
     let open = |mut client: AgentServiceClient<Channel>| async move {
         client.watch_entries(WatchEntriesRequest {}).await
     };
-    follow("entries", channels, open, |snapshot: EntriesSnapshot| {
-        let entries = Entries::parse(&snapshot, &trust_domain);
-        for refused in entries.refused() {
-            warn!(entry = refused.id, reason = %chain(&refused.reason), "entry refused");
-        }
-        info!(accepted = entries.accepted().len(), "entries received");
-        world.change(|world| world.entries = Some(Arc::new(entries)));
-    })
+    follow(
+        ("entries", Backoff::default()),
+        channels,
+        open,
+        |snapshot: EntriesSnapshot| {
+            let entries = Entries::parse(&snapshot, &trust_domain);
+            for refused in entries.refused() {
+                warn!(entry = refused.id, reason = %chain(&refused.reason), "entry refused");
+            }
+            info!(accepted = entries.accepted().len(), "entries received");
+            world.change(|world| world.entries = Some(Arc::new(entries)));
+        },
+    )
     .await;
 }
 
@@ -60,20 +65,25 @@ pub(crate) async fn bundle(
     let open = |mut client: AgentServiceClient<Channel>| async move {
         client.watch_bundle(WatchBundleRequest {}).await
     };
-    follow("bundle", channels, open, |snapshot: BundleSnapshot| {
-        match Roots::parse(snapshot, &trust_domain) {
-            Ok(roots) => {
-                info!(
-                    roots = roots.count,
-                    trust_domain = roots.trust_domain,
-                    "trust bundle received"
-                );
-                world.change(|world| world.roots = Some(Arc::new(roots)));
+    follow(
+        ("bundle", Backoff::default()),
+        channels,
+        open,
+        |snapshot: BundleSnapshot| {
+            match Roots::parse(snapshot, &trust_domain) {
+                Ok(roots) => {
+                    info!(
+                        roots = roots.count,
+                        trust_domain = roots.trust_domain,
+                        "trust bundle received"
+                    );
+                    world.change(|world| world.roots = Some(Arc::new(roots)));
+                }
+                // The bundle held before stays: peers go on as before.
+                Err(error) => warn!(error = %chain(&error), "trust bundle refused"),
             }
-            // The bundle held before stays: peers go on as before.
-            Err(error) => warn!(error = %chain(&error), "trust bundle refused"),
-        }
-    })
+        },
+    )
     .await;
 }
 
@@ -86,7 +96,8 @@ pub(crate) async fn deny_list(channels: watch::Receiver<Channel>, world: World) 
     let open = |mut client: AgentServiceClient<Channel>| async move {
         client.watch_deny_list(WatchDenyListRequest {}).await
     };
-    let receive = follow("deny list", channels, open, |snapshot| {
+    let watched = ("deny list", DENY_LIST_BACKOFF);
+    let receive = follow(watched, channels, open, |snapshot| {
         sender.send_replace(Some(snapshot));
     });
     let check = async {
@@ -140,17 +151,19 @@ fn take(world: &World, list: &DenyListSnapshot, keys: &[ListKey]) {
     }
 }
 
+/// How long a revocation may take is how long this stream may be away.
+const DENY_LIST_BACKOFF: Backoff = Backoff::up_to(Duration::from_secs(1));
+
 /// Opens a stream and applies its messages; again whenever it ends, with back-off, and at once
 /// whenever there is a new channel.
 async fn follow<M, Opening>(
-    what: &'static str,
+    (what, mut backoff): (&'static str, Backoff),
     mut channels: watch::Receiver<Channel>,
     open: impl Fn(AgentServiceClient<Channel>) -> Opening,
     mut apply: impl FnMut(M),
 ) where
     Opening: Future<Output = Result<Response<Streaming<M>>, Status>>,
 {
-    let mut backoff = Backoff::default();
     loop {
         let channel = channels.borrow_and_update().clone();
         let attempt = async {

@@ -22,6 +22,21 @@ pub(crate) struct Snapshot {
     pub(crate) deny_list: Option<Arc<HeldList>>,
     /// Why the last deny list was not taken.
     pub(crate) deny_list_error: Option<Arc<str>>,
+    /// The last secrets an Envoy did not take.
+    pub(crate) rejection: Option<Arc<Rejection>>,
+}
+
+/// Secrets an Envoy did not take (a NACK).
+#[derive(Clone, Debug)]
+pub(crate) struct Rejection {
+    /// When.
+    pub(crate) at: UnixMillis,
+    /// Envoy's process.
+    pub(crate) pid: i32,
+    /// What it had asked for.
+    pub(crate) names: Vec<String>,
+    /// Its words.
+    pub(crate) message: String,
 }
 
 /// State of one identity's certificate.

@@ -14,23 +14,29 @@ use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
-use tokio_util::sync::CancellationToken;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
 
-use crate::ca::{self, CaError, CaInit, CertificateAuthority, files};
-use crate::data_dir::{DataDir, DataDirError};
-use crate::inventory::{Inventory, InventoryError, WriterTask};
-use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
-use crate::revoke::{ListKeyError, ListSigner, PublishError, Publisher};
+pub use self::error::ServeError;
+pub(crate) use self::parts::Parts;
+use crate::data_dir::DataDir;
+use crate::inventory::{Inventory, WriterTask};
+use crate::issue::Issuance;
+use crate::report::chain;
+use crate::revoke::{ListKeyError, ListSigner, Publisher};
 use crate::serve::admin::AdminApi;
-use crate::serve::admin_socket::{self, AdminSocketError};
+use crate::serve::admin_socket;
 use crate::serve::agents::AgentApi;
 use crate::serve::certificates::CertificateApi;
 use crate::serve::listener;
-use crate::serve::own_certificate::{self, OwnCertificateError};
-use crate::serve::tls::{self, ServingCertificate, TlsError};
-use crate::settings::{Settings, SettingsError, names};
+use crate::serve::own_certificate;
+use crate::serve::peer::TlsConnection;
+use crate::serve::tls::{self, ServingCertificate};
+use crate::settings::{Settings, names};
+
+mod error;
+mod parts;
 
 /// Where an authority listens.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,148 +47,11 @@ pub struct Ready {
     pub admin_socket: PathBuf,
 }
 
-/// Why an authority does not run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// A setting cannot be.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// There is no CA to work with.
-    #[error(transparent)]
-    Ca(#[from] CaError),
-    /// The record cannot be used.
-    #[error(transparent)]
-    Inventory(#[from] InventoryError),
-    /// There is no key for the deny list.
-    #[error(transparent)]
-    ListKey(#[from] ListKeyError),
-    /// The first deny list cannot be signed.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// Somebody else listens on the address.
-    #[error("the address {address} is in use by another process")]
-    AddressInUse {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// There is no certificate to serve with.
-    #[error(transparent)]
-    OwnCertificate(#[from] OwnCertificateError),
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// There is no administration socket.
-    #[error(transparent)]
-    AdminSocket(#[from] AdminSocketError),
-    /// A part stopped by itself.
-    #[error("the {part} stopped by itself")]
-    Stopped {
-        /// Which one.
-        part: &'static str,
-    },
-}
-
-/// What issuing needs, without listeners.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) issuance: Issuance,
-    writer: WriterTask,
-    data_dir: DataDir,
-}
-
-impl Parts {
-    /// Opens the data folder, making in it what is not there.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, ServeError> {
-        settings.check()?;
-        let data_dir = DataDir::open(&settings.data_dir)?;
-        let authority = open_ca(settings)?;
-        let (inventory, writer) = Inventory::open(
-            &settings.path(names::DATABASE),
-            settings.trust_domain.as_str(),
-        )
-        .await?;
-        let now = settings.clock.now();
-        inventory.record_issuer(authority.root.clone(), now).await?;
-        inventory
-            .record_issuer(authority.intermediate.clone(), now)
-            .await?;
-        let authority_id = settings.authority_id().ok_or_else(|| SettingsError {
-            setting: "the trust domain",
-            found: settings.trust_domain.to_string(),
-            expected: "one short enough for SPIFFE IDs in it",
-        })?;
-        let policy = IssuancePolicy::new(
-            settings.trust_domain.clone(),
-            authority_id,
-            settings.lifetimes(),
-            server_names(settings.listen),
-        );
-        let clock = Arc::clone(&settings.clock);
-        let issuance = Issuance::new(policy, Issuer::new(authority), inventory, clock);
-        Ok(Self {
-            issuance,
-            writer,
-            data_dir,
-        })
-    }
-}
-
-fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
-    let dir = settings.path(names::CA_DIR);
-    let wanted = CaInit {
-        trust_domain: settings.trust_domain.clone(),
-        key_algorithm: settings.key_algorithm,
-        generation: 1,
-        now: settings.clock.now(),
-    };
-    if ca::init(&dir, &wanted)? == ca::Created::Made {
-        tracing::info!(path = %dir.display(), "made a new root and intermediate");
-    }
-    let authority = ca::load(&dir, settings.clock.now())?;
-    let bundle = settings.path(names::BUNDLE);
-    files::replace_public(&bundle, authority.root.pem().as_bytes()).map_err(|source| {
-        CaError::Io {
-            action: "write",
-            path: bundle,
-            source,
-        }
-    })?;
-    Ok(authority)
-}
-
-/// Names clients reach the authority by.
-fn server_names(listen: SocketAddr) -> ServerNames {
-    let mut ip = vec![listen.ip()];
-    if listen.ip().is_unspecified() {
-        ip = vec![
-            std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::Ipv6Addr::LOCALHOST.into(),
-        ];
-    }
-    ServerNames {
-        dns: vec!["localhost".to_owned(), "countersign-authority".to_owned()],
-        ip,
-    }
-}
-
 /// An authority that listens. Dropping it stops it at once; [`stop`](Self::stop) is gentler.
 #[derive(Debug)]
 pub struct Running {
     ready: Ready,
-    stopping: CancellationToken,
+    stopping: DropGuard,
     tasks: JoinSet<&'static str>,
     inventory: Inventory,
     writer: WriterTask,
@@ -215,7 +84,7 @@ impl Running {
             data_dir,
             ready,
         } = self;
-        stopping.cancel();
+        drop(stopping);
         let finished = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, finished).await.is_err() {
             tracing::warn!("requests were cut off");
@@ -249,17 +118,12 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     })?;
     let admin_socket = data_dir.path().join(names::ADMIN_SOCKET);
     let admin_listener = admin_socket::bind(&admin_socket).await?;
+    let ready = Ready {
+        address,
+        admin_socket,
+    };
 
-    let signer = ListSigner::open(&settings.path(names::DENY_LIST_KEY))?;
-    let publisher = Publisher::start(
-        signer,
-        issuance.inventory().clone(),
-        Arc::clone(&settings.clock),
-        settings.deny_list_life_seconds,
-    )
-    .await?;
-    let publisher = Arc::new(publisher);
-
+    let publisher = start_publisher(&settings, &issuance).await?;
     let own = own_certificate::issue(&issuance).await?;
     let serving = Arc::new(ServingCertificate::new(own.key));
     let tls = tls::server_config(issuance.issuer().root().der(), Arc::clone(&serving))?;
@@ -273,60 +137,38 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         entries.subscribe(),
         &stopping,
     );
-    let ready = Ready {
-        address,
-        admin_socket: admin_socket.clone(),
-    };
-    let inventory = issuance.inventory().clone();
-
-    let mut tasks = JoinSet::new();
-    let connections = listener::accept(listener, tls, stopping.clone());
-    let (certificates, stop) = (CertificateApi::new(issuance.clone()), stopping.clone());
-    tasks.spawn(async move {
-        let (health, health_service) = tonic_health::server::health_reporter();
-        health
-            .set_serving::<IstioCertificateServiceServer<CertificateApi>>()
-            .await;
-        health.set_serving::<AgentServiceServer<AgentApi>>().await;
-        let served = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .max_concurrent_streams(MAX_STREAMS)
-            .add_service(health_service)
-            .add_service(
-                IstioCertificateServiceServer::new(certificates)
-                    .max_decoding_message_size(MAX_REQUEST_BYTES),
-            )
-            .add_service(
-                AgentServiceServer::new(agents).max_decoding_message_size(MAX_REQUEST_BYTES),
-            )
-            .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
-            .await;
-        log_end("gRPC listener", served)
-    });
     let admin = AdminApi {
         issuance: issuance.clone(),
         publisher: Arc::clone(&publisher),
         entries,
         listen_address: address.to_string(),
-        admin_socket,
+        admin_socket: ready.admin_socket.clone(),
     };
+    let inventory = issuance.inventory().clone();
+    let connections = listener::accept(listener, tls, stopping.clone());
+    let certificates = CertificateApi::new(issuance.clone());
+    let period = Duration::from_secs(settings.deny_list_period_seconds);
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve_grpc(
+        connections,
+        certificates,
+        agents,
+        stopping.clone(),
+    ));
     tasks.spawn(serve_admin(admin_listener, admin, stopping.clone()));
-    let (period, stop) = (settings.deny_list_period_seconds, stopping.clone());
-    tasks.spawn(async move {
-        let signing = publisher.run(Duration::from_secs(period));
-        stop.run_until_cancelled(signing).await;
-        "deny list"
-    });
-    let stop = stopping.clone();
-    tasks.spawn(async move {
-        let renewing = own_certificate::renew(issuance, serving, own.not_after);
-        stop.run_until_cancelled(renewing).await;
-        "renewal of the serving certificate"
-    });
+    tasks.spawn(until(stopping.clone(), "deny list", async move {
+        publisher.run(period).await;
+    }));
+    tasks.spawn(until(
+        stopping.clone(),
+        "renewal of the serving certificate",
+        own_certificate::renew(issuance, serving, own.not_after),
+    ));
     tracing::info!(%address, admin = %ready.admin_socket.display(), "listening");
     Ok(Running {
         ready,
-        stopping,
+        stopping: stopping.drop_guard(),
         tasks,
         inventory,
         writer,
@@ -362,6 +204,26 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         })
 }
 
+async fn start_publisher(
+    settings: &Settings,
+    issuance: &Issuance,
+) -> Result<Arc<Publisher>, ServeError> {
+    let path = settings.path(names::DENY_LIST_KEY);
+    // Filters pin this key: a new one in place of a lost one would turn every list away.
+    let has_signed = issuance.inventory().has_signed_lists().await?;
+    if has_signed && path.try_exists().is_ok_and(|there| !there) {
+        return Err(ListKeyError::Missing { path }.into());
+    }
+    let signer = ListSigner::open(&path)?;
+    let publisher = Publisher::start(
+        signer,
+        issuance.inventory().clone(),
+        Arc::clone(&settings.clock),
+        settings.deny_list_life_seconds,
+    );
+    Ok(Arc::new(publisher.await?))
+}
+
 fn agent_api(
     settings: &Settings,
     issuance: &Issuance,
@@ -385,6 +247,42 @@ fn agent_api(
     }
 }
 
+/// Serves agents and workloads.
+async fn serve_grpc(
+    connections: ReceiverStream<Result<TlsConnection, io::Error>>,
+    certificates: CertificateApi,
+    agents: AgentApi,
+    stopping: CancellationToken,
+) -> &'static str {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_serving::<IstioCertificateServiceServer<CertificateApi>>()
+        .await;
+    health.set_serving::<AgentServiceServer<AgentApi>>().await;
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(health_service)
+        .add_service(
+            IstioCertificateServiceServer::new(certificates)
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(AgentServiceServer::new(agents).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .serve_with_incoming_shutdown(connections, stopping.cancelled_owned())
+        .await;
+    log_end("gRPC listener", served)
+}
+
+/// Runs `work` until `stopping`.
+async fn until(
+    stopping: CancellationToken,
+    part: &'static str,
+    work: impl Future<Output = ()> + Send,
+) -> &'static str {
+    stopping.run_until_cancelled(work).await;
+    part
+}
+
 async fn serve_admin(
     listener: UnixListener,
     api: AdminApi,
@@ -402,7 +300,7 @@ async fn serve_admin(
 
 fn log_end(part: &'static str, served: Result<(), tonic::transport::Error>) -> &'static str {
     if let Err(error) = served {
-        tracing::error!(error = &error as &dyn std::error::Error, part, "stopped");
+        tracing::error!(error = chain(&error), part, "stopped");
     }
     part
 }

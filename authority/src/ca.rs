@@ -47,6 +47,15 @@ pub enum CaError {
         #[source]
         source: io::Error,
     },
+    /// The CA folder is gone, although certificates were issued by it.
+    #[error(
+        "the CA folder {} is missing, but there is a record of what it issued: restore it from a backup",
+        path.display()
+    )]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A certificate file does not hold one CA certificate.
     #[error("{} is not a CA certificate: {problem}", path.display())]
     BadCertificate {

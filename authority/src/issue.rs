@@ -24,6 +24,7 @@ use crate::inventory::{
     NewCertificate, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
+use crate::report::chain;
 
 pub(crate) mod attest;
 pub(crate) mod caller;
@@ -143,7 +144,9 @@ impl Issuance {
                 self.record_refusal(&by.to_string(), wanted, refusal)
                     .await?;
             }
-            Err(error) => tracing::error!(%error, caller = %by, "issuance failed"),
+            Err(error) => {
+                tracing::error!(error = chain(error), caller = %by, "issuance failed");
+            }
         }
         issued
     }

@@ -26,5 +26,6 @@ pub mod revoke;
 mod app;
 mod crypto;
 mod data_dir;
+mod report;
 mod serve;
 mod settings;

@@ -16,6 +16,7 @@ use crate::inventory::{
     CertificateState, ChangeError, DeniedCertificate, Inventory, InventoryError, ListHead,
     Selector, StateAction, StateChange,
 };
+use crate::report::chain;
 
 mod key;
 
@@ -154,7 +155,10 @@ impl Publisher {
         loop {
             tick.tick().await;
             if let Err(error) = self.refresh().await {
-                tracing::error!(%error, "the deny list was not signed; it will go stale");
+                tracing::error!(
+                    error = chain(&error),
+                    "the deny list was not signed; it will go stale"
+                );
             }
         }
     }

@@ -42,6 +42,8 @@ pub(crate) struct ConnectionManager {
     /// The peer's address is the connection's, whatever `x-forwarded-for` says.
     use_remote_address: bool,
     skip_xff_append: bool,
+    /// One id for a request from the client's log to the server's.
+    preserve_external_request_id: bool,
     forward_client_cert_details: &'static str,
     normalize_path: bool,
     merge_slashes: bool,
@@ -138,6 +140,7 @@ impl ConnectionManager {
             early_header_mutation_extensions: vec![without_envoy_headers()],
             use_remote_address: true,
             skip_xff_append: matches!(side, Side::Client),
+            preserve_external_request_id: true,
             forward_client_cert_details: "SANITIZE",
             normalize_path: false,
             merge_slashes: false,

@@ -7,10 +7,36 @@
 //! What every bootstrap has, because a check elsewhere relies on it: no TLS session resumption (a resumed
 //! session skips certificate checks), a bound on the age of connections, typed exact URI SAN matchers on
 //! every TLS cluster, no hedging, no header of the application that could switch retries on, and a Wasm
-//! filter that fails closed. Nothing here does I/O: paths are written down, never opened.
+//! filter that fails closed. Nothing here does I/O: paths are written down, never opened. [`doctor`] looks
+//! for what undoes these in a configuration from anywhere.
+//!
+//! ```
+//! use envoy_config::sidecar::{Client, Server, Upstream};
+//! use envoy_config::tls::TlsSource;
+//!
+//! let tls = TlsSource::Sds {
+//!     socket_path: "/run/countersign/agent.sock".into(),
+//!     certificate: "default".to_owned(),
+//!     validation: "ROOTCA".to_owned(),
+//! };
+//! let server = Server::new(
+//!     "httpbin",
+//!     "127.0.0.1:15006".parse()?,
+//!     "127.0.0.1:8000".parse()?,
+//!     tls.clone(),
+//! );
+//! assert!(server.bootstrap()?.to_yaml()?.contains("require_client_certificate: true"));
+//!
+//! let allowed = ["spiffe://cluster.local/ns/default/sa/httpbin".parse()?].into();
+//! let httpbin = Upstream::new("httpbin", "127.0.0.1:15006".parse()?, allowed, tls);
+//! let client = Client::new("sleep", "127.0.0.1:15001".parse()?, vec![httpbin]);
+//! assert!(client.bootstrap()?.to_yaml()?.contains("san_type: URI"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod address;
 pub mod age;
+pub mod doctor;
 pub mod emit;
 pub mod error;
 pub mod istio;

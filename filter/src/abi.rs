@@ -1,9 +1,9 @@
-//! The proxy-wasm 0.2.1 ABI, both ways: the only place with `unsafe`.
+//! The proxy's functions (proxy-wasm 0.2.1) as the filter calls them: the only place with `unsafe`.
 //!
-//! Below are the functions the proxy gives and, at the end, those it calls. There is no SDK between:
-//! its dispatcher panics on a reply to a call it did not register, which Envoy sends when a call
-//! fails at once, and on statuses it does not list; and it exports callbacks that the filter does
-//! not need, each of which Envoy would call on every request.
+//! Contexts and callbacks are the SDK's business ([`crate::shell`]). Its wrappers of these functions
+//! are not used, because they panic on every status they do not list, and a panic ends the module for
+//! all requests; here each status becomes an error. The one exception is the call to a cluster: only
+//! the SDK's own wrapper makes its dispatcher know the reply.
 
 #![allow(
     unsafe_code,
@@ -11,11 +11,11 @@
 )]
 
 use std::ptr::null_mut;
+use std::time::Duration;
 
-use crate::host::proxy_wasm::Proxy;
-use crate::host::{Action, HostError, Status};
-use crate::lent;
-use crate::vm::Vm;
+use proxy_wasm::hostcalls;
+
+use crate::host::{HostError, Status};
 
 mod raw {
     #[link(wasm_import_module = "env")]
@@ -52,18 +52,6 @@ mod raw {
             grpc_status: i32,
         ) -> u32;
         pub(super) fn proxy_continue_stream(stream: u32) -> u32;
-        pub(super) fn proxy_http_call(
-            cluster: *const u8,
-            cluster_size: usize,
-            headers: *const u8,
-            headers_size: usize,
-            body: *const u8,
-            body_size: usize,
-            trailers: *const u8,
-            trailers_size: usize,
-            timeout: u32,
-            token: *mut u32,
-        ) -> u32;
         pub(super) fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -109,16 +97,14 @@ fn answer(
 ) -> Result<Vec<u8>, HostError> {
     let mut data: *mut u8 = null_mut();
     let mut size: usize = 0;
-    let raw = run(&raw mut data, &raw mut size);
-    if let Err(error) = check(call, raw) {
-        lent::clear();
-        return Err(error);
-    }
+    check(call, run(&raw mut data, &raw mut size))?;
     if data.is_null() || size == 0 {
-        lent::clear();
         return Ok(Vec::new());
     }
-    lent::take(data.addr(), size).ok_or(HostError::Malformed { call })
+    // SAFETY: the ABI has the proxy allocate with the module's `malloc`, which is the SDK's
+    // `Box<[u8]>` of exactly `size` bytes, write all of them, and leave the memory to the module. Each
+    // such answer is taken once, here.
+    Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
 pub(crate) fn log(level: u32, message: &str) -> Result<(), HostError> {
@@ -193,26 +179,21 @@ pub(crate) fn resume_request() -> Result<(), HostError> {
     check("proxy_continue_stream", raw)
 }
 
-pub(crate) fn http_call(cluster: &str, headers: &[u8], timeout: u32) -> Result<u32, HostError> {
-    let trailers = crate::pairs::encode(&[]);
-    let mut token = 0;
-    // SAFETY: the proxy copies the texts before it returns and writes one u32 to the token.
-    let raw = unsafe {
-        raw::proxy_http_call(
-            cluster.as_ptr(),
-            cluster.len(),
-            headers.as_ptr(),
-            headers.len(),
-            null_mut(),
-            0,
-            trailers.as_ptr(),
-            trailers.len(),
-            timeout,
-            &raw mut token,
-        )
-    };
-    check("proxy_http_call", raw)?;
-    Ok(token)
+/// Statuses other than those below would be a panic of the SDK; Envoy's `httpCall` returns no other.
+pub(crate) fn http_call(
+    cluster: &str,
+    headers: &[(&str, &str)],
+    timeout: Duration,
+) -> Result<u32, HostError> {
+    hostcalls::dispatch_http_call(cluster, headers.to_vec(), None, Vec::new(), timeout).map_err(
+        |status| HostError::Refused {
+            call: "proxy_http_call",
+            status: match status {
+                proxy_wasm::types::Status::BadArgument => Status::BadArgument,
+                _ => Status::InternalFailure,
+            },
+        },
+    )
 }
 
 pub(crate) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), HostError> {
@@ -278,102 +259,4 @@ pub(crate) fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<
             )
         }
     })
-}
-
-// What the proxy calls. Nothing here needs `unsafe` but the fixed names.
-
-thread_local! {
-    static VM: Vm<Proxy> = Vm::new(Proxy);
-}
-
-fn with_vm<T>(run: impl FnOnce(&Vm<Proxy>) -> T) -> T {
-    VM.with(run)
-}
-
-const fn raw_action(action: Action) -> u32 {
-    match action {
-        Action::Continue => 0,
-        Action::Pause => 1,
-    }
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_abi_version_0_2_1() {}
-
-#[unsafe(no_mangle)]
-extern "C" fn _initialize() {
-    // A panic ends the module and Envoy then refuses every request; say where it was.
-    std::panic::set_hook(Box::new(|info| {
-        const CRITICAL: u32 = 5;
-        // There is nobody left to tell that even the log did not work.
-        log(CRITICAL, &format!("countersign: {info}")).ok();
-    }));
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    lent::lend(size)
-}
-
-/// The same by the name that hosts look for first.
-#[unsafe(no_mangle)]
-extern "C" fn malloc(size: usize) -> *mut u8 {
-    lent::lend(size)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
-    with_vm(|vm| vm.on_context_create(context, parent));
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_vm_start(_context: u32, _configuration_size: usize) -> u32 {
-    1
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_configure(context: u32, configuration_size: usize) -> u32 {
-    u32::from(with_vm(|vm| vm.on_configure(context, configuration_size)))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_tick(context: u32) {
-    with_vm(|vm| vm.on_tick(context));
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_headers(context: u32, _headers: u32, _end: u32) -> u32 {
-    raw_action(with_vm(|vm| vm.on_request_headers(context)))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_body(context: u32, _size: u32, _end: u32) -> u32 {
-    raw_action(with_vm(|vm| vm.on_request_rest(context)))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_trailers(context: u32, _trailers: u32) -> u32 {
-    raw_action(with_vm(|vm| vm.on_request_rest(context)))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_http_call_response(
-    context: u32,
-    token: u32,
-    headers: u32,
-    body_size: usize,
-    _trailers: u32,
-) {
-    with_vm(|vm| vm.on_http_call_response(context, token, headers, body_size));
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(context: u32) -> u32 {
-    with_vm(|vm| vm.on_done(context));
-    1
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_delete(context: u32) {
-    with_vm(|vm| vm.on_delete(context));
 }

@@ -120,7 +120,7 @@ impl Attribute {
     /// Refused, or not UTF-8.
     pub fn text<H: Host>(self, host: &H) -> Result<Option<String>, AttributeError> {
         self.bytes(host)?
-            .map(|bytes| String::from_utf8(bytes).or(Err(self.malformed("UTF-8 text"))))
+            .map(|bytes| String::from_utf8(bytes).map_err(|_not_utf8| self.malformed("UTF-8 text")))
             .transpose()
     }
 
@@ -145,7 +145,8 @@ impl Attribute {
     pub fn number<H: Host>(self, host: &H) -> Result<Option<u64>, AttributeError> {
         self.bytes(host)?
             .map(|bytes| {
-                let bytes = <[u8; 8]>::try_from(bytes).or(Err(self.malformed("a number")))?;
+                let bytes = <[u8; 8]>::try_from(bytes)
+                    .map_err(|_other_length| self.malformed("a number"))?;
                 Ok(u64::from_le_bytes(bytes))
             })
             .transpose()
@@ -178,7 +179,7 @@ impl Attribute {
         with_port
             .or_else(|_| text.parse())
             .map(Some)
-            .or(Err(self.malformed("an IP address")))
+            .map_err(|_not_an_address| self.malformed("an IP address"))
     }
 
     fn malformed(self, expected: &'static str) -> AttributeError {

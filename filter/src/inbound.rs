@@ -163,13 +163,11 @@ fn missing(attribute: &'static str, why: &str) -> Unreadable {
 }
 
 /// The decision before there is any configuration.
-#[must_use]
 pub fn without_configuration() -> Decision {
     Decision::Deny(DenyReason::NotEvaluable(NotEvaluable::NoConfiguration))
 }
 
 /// The decision where the proxy does not say what time it is.
-#[must_use]
 pub fn without_time() -> Decision {
     Decision::Deny(DenyReason::PeerRejected(PeerFault::AttributeUnreadable {
         attribute: "current time",

@@ -7,6 +7,12 @@
 //!
 //! Whatever cannot be read, parsed or found out is a denial. No input makes the module panic: a panic
 //! would end it for all requests of the worker.
+//!
+//! What Envoy must be set to, which the module cannot see: no TLS session resumption (a resumed
+//! session is denied), `failure_policy` fail-closed, `use_remote_address` without trusted hops where
+//! policies look at `ipBlocks`, the path normalisation that the configuration declares, and below
+//! 1.39 a `set_filter_state` filter in front that leaves `%DOWNSTREAM_PEER_CERT%` under
+//! `countersign.peer_certificate`.
 
 pub mod attributes;
 pub mod certificates;
@@ -15,7 +21,6 @@ pub mod deny_list;
 pub mod hold;
 pub mod host;
 pub mod inbound;
-pub mod lent;
 pub mod metrics;
 pub mod pairs;
 pub mod peer;
@@ -29,8 +34,10 @@ pub mod timers;
 pub mod upstream;
 pub mod vm;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(target_arch = "wasm32", clippy))]
 mod abi;
+#[cfg(any(target_arch = "wasm32", clippy))]
+mod shell;
 
 #[cfg(test)]
 mod tests;

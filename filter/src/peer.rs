@@ -132,15 +132,13 @@ pub fn read_digest<H: Host>(
     host: &H,
     attribute: Attribute,
 ) -> Result<Option<Sha256Digest>, AttributeError> {
-    attribute
-        .text(host)?
-        .map(|text| {
-            text.parse().or(Err(AttributeError::Malformed {
-                name: attribute.name(),
-                expected: "a SHA-256 digest",
-            }))
-        })
-        .transpose()
+    let Some(text) = attribute.text(host)? else {
+        return Ok(None);
+    };
+    let (name, expected) = (attribute.name(), "a SHA-256 digest");
+    text.parse()
+        .map(Some)
+        .or(Err(AttributeError::Malformed { name, expected }))
 }
 
 /// The certificate of that digest, checked but for dates and deny list; `None` where the proxy does

@@ -120,6 +120,25 @@ impl Options {
         self.ready_limit = limit;
         self
     }
+
+    fn command(&self, binary: &Binary, config: &Path) -> Command {
+        let (level, components) = self
+            .log_level
+            .split_once(',')
+            .unwrap_or((&self.log_level, ""));
+        let command = Command::new(&self.name, binary.path(), &self.dir)
+            .arg("--config-path")
+            .arg(config)
+            // No shared memory with, and no hand-over to, another Envoy on the machine.
+            .arg("--disable-hot-restart")
+            .args(["--concurrency", &self.concurrency.to_string()])
+            .args(["--log-level", level])
+            .args(["--drain-time-s", "5", "--drain-strategy", "immediate"]);
+        if components.is_empty() {
+            return command;
+        }
+        command.args(["--component-log-level", components])
+    }
 }
 
 /// A running Envoy. Dropping it kills it.
@@ -154,42 +173,39 @@ impl Envoy {
         bootstrap: &Bootstrap,
         options: &Options,
     ) -> Result<Self, StartError> {
-        let name = options.name.clone();
-        let admin = match bootstrap.admin() {
-            Admin::None => return Err(StartError::NoAdmin { name }),
-            admin => AdminClient::new(admin),
-        };
-        let admin = admin.ok_or_else(|| StartError::NoAdmin { name: name.clone() })?;
-        let yaml = bootstrap.to_yaml();
-        let yaml = yaml.map_err(|source| StartError::Emit {
-            name: name.clone(),
+        let failed = |source| StartError::Emit {
+            name: options.name.clone(),
             source,
-        })?;
+        };
+        let yaml = bootstrap.to_yaml().map_err(failed)?;
+        Self::launch_yaml(binary, &yaml, bootstrap.admin(), options)
+    }
+
+    /// The same with a bootstrap from elsewhere, whose administration interface is at `admin`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn launch_yaml(
+        binary: &Binary,
+        yaml: &str,
+        admin: &Admin,
+        options: &Options,
+    ) -> Result<Self, StartError> {
+        let name = &options.name;
+        let no_admin = || StartError::NoAdmin { name: name.clone() };
+        let admin = AdminClient::new(admin).ok_or_else(no_admin)?;
         let config = options.dir.join(format!("{name}.yaml"));
         let written =
             std::fs::create_dir_all(&options.dir).and_then(|()| std::fs::write(&config, yaml));
-        written.map_err(|source| StartError::Write {
-            name,
+        let failed = |source| StartError::Write {
+            name: name.clone(),
             path: config.clone(),
             source,
-        })?;
-        let (level, components) = options
-            .log_level
-            .split_once(',')
-            .unwrap_or((&options.log_level, ""));
-        let mut command = Command::new(&options.name, binary.path(), &options.dir)
-            .arg("--config-path")
-            .arg(&config)
-            // No shared memory with, and no hand-over to, another Envoy on the machine.
-            .arg("--disable-hot-restart")
-            .args(["--concurrency", &options.concurrency.to_string()])
-            .args(["--log-level", level])
-            .args(["--drain-time-s", "5", "--drain-strategy", "immediate"]);
-        if !components.is_empty() {
-            command = command.args(["--component-log-level", components]);
-        }
+        };
+        written.map_err(failed)?;
+        let child = options.command(binary, &config).start()?;
         Ok(Self {
-            child: command.start()?,
+            child,
             admin,
             config,
         })

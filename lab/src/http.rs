@@ -1,8 +1,10 @@
 //! A small HTTP client for tests, the demo and benches: HTTP/1.1 or HTTP/2 over TCP, a Unix socket, or TLS
 //! with a client certificate. It never retries, never follows a redirect and never opens a second connection.
 
+mod body;
 mod tls;
 
+pub use body::Body;
 pub use tls::{Identity, Resumption, ServerCheck, Tls, TlsError};
 
 use std::fmt;
@@ -11,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{HeaderMap, Request};
@@ -112,6 +114,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Body.
     pub body: Bytes,
+    /// Trailers, empty when there are none.
+    pub trailers: HeaderMap,
 }
 
 impl Answer {
@@ -144,8 +148,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -264,7 +268,7 @@ impl Connection {
     pub async fn get(&mut self, path: &str) -> Result<Answer, HttpError> {
         let request = self
             .request("GET", path)
-            .body(Full::default())
+            .body(Body::empty())
             .map_err(HttpError::Request)?;
         self.send(request).await
     }
@@ -274,7 +278,7 @@ impl Connection {
     /// # Errors
     /// As [`Connection::send`].
     pub async fn post(&mut self, path: &str, body: impl Into<Bytes>) -> Result<Answer, HttpError> {
-        let body = Full::new(body.into());
+        let body = Body::full(body);
         let request = self
             .request("POST", path)
             .body(body)
@@ -310,7 +314,8 @@ impl Connection {
     ///
     /// # Errors
     /// [`HttpError::Exchange`], or [`HttpError::TimedOut`] after the connection's limit.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, HttpError> {
+    pub async fn send<B: Into<Body>>(&mut self, request: Request<B>) -> Result<Answer, HttpError> {
+        let request = request.map(Into::into);
         let (target, limit) = (self.target.clone(), self.limit);
         let exchange = async {
             let response = match &mut self.sender {
@@ -334,11 +339,13 @@ impl Connection {
 
 async fn whole(response: hyper::Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
+    let body = body.collect().await?;
+    let trailers = body.trailers().cloned().unwrap_or_default();
     Ok(Answer {
         status: head.status.as_u16(),
         headers: head.headers,
-        body,
+        body: body.to_bytes(),
+        trailers,
     })
 }
 

@@ -4,6 +4,7 @@
 //! the one that started it. Nothing here retries a request: a helper that hides a failed request would hide
 //! what the tests are for.
 
+pub mod bench;
 pub mod envoy;
 pub mod http;
 pub mod ports;

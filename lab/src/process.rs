@@ -115,7 +115,8 @@ impl Command {
     /// then stops its children in order.
     ///
     /// Should the parent be killed, the kernel kills the child, where `setpriv` (util-linux) is installed;
-    /// elsewhere a child can outlive a parent that was killed by SIGKILL.
+    /// elsewhere a child can outlive a parent that was killed by SIGKILL. What the child itself started is not
+    /// killed then; [`Child::stop`], [`Child::kill`] and dropping reach it, too.
     ///
     /// # Errors
     /// [`ProcessError::Log`] and [`ProcessError::Start`].

@@ -3,7 +3,7 @@
 //! `/get`, `/headers`, `/admin` and every unknown path but these answer 200 with what was received; `/post`
 //! reads the whole body and says its length; `/status/N` answers with status N (200 to 599); `/delay/N` answers
 //! after N milliseconds, at most a minute. Every answer is JSON:
-//! `{"method", "path", "headers": {name: [value, …]}, "bytes", "count"}`, where `count` numbers the requests.
+//! `{"method", "path", "headers": {name: [value, …]}, "trailers", "bytes", "count"}`; `count` numbers the requests.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde::Serialize;
@@ -109,6 +109,7 @@ struct Seen {
     method: String,
     path: String,
     headers: BTreeMap<String, Vec<String>>,
+    trailers: BTreeMap<String, Vec<String>>,
     bytes: u64,
     count: u64,
 }
@@ -123,7 +124,7 @@ async fn answer(
     if let Some(millis) = number(&path, "/delay/") {
         tokio::time::sleep(Duration::from_millis(millis.min(60_000))).await;
     }
-    let mut bytes = 0_u64;
+    let (mut bytes, mut trailers) = (0_u64, HeaderMap::new());
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             return Ok(response(
@@ -133,15 +134,11 @@ async fn answer(
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
         bytes = bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        if let Ok(received) = frame.into_trailers() {
+            trailers = received;
+        }
     }
-    let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, value) in &head.headers {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        headers
-            .entry(name.as_str().to_owned())
-            .or_default()
-            .push(value);
-    }
+    let (headers, trailers) = (text(&head.headers), text(&trailers));
     let status = number(&path, "/status/")
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| (200..600).contains(code))
@@ -152,6 +149,7 @@ async fn answer(
         method: head.method.to_string(),
         path,
         headers,
+        trailers,
         bytes,
         count,
     };
@@ -162,6 +160,18 @@ async fn answer(
         }
         Err(error) => response(StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into()),
     })
+}
+
+fn text(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
+    let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        texts
+            .entry(name.as_str().to_owned())
+            .or_default()
+            .push(value);
+    }
+    texts
 }
 
 fn number(path: &str, prefix: &str) -> Option<u64> {

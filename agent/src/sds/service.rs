@@ -1,6 +1,6 @@
 //! SDS over gRPC: one task for each stream.
 
-use std::{collections::BTreeSet, pin::Pin};
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use envoy_types::pb::envoy::service::{
     discovery::v3::{
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock,
     peer::Peer,
-    world::{Snapshot, World},
+    world::{Rejection, Snapshot, World},
 };
 
 /// The service. The connection's [`Peer`] must be among the request's extensions.
@@ -59,7 +59,8 @@ impl SecretDiscoveryService for Sds {
         let (sender, receiver) = mpsc::channel(1);
         let conversation = Conversation {
             peer,
-            world: self.world.follow(),
+            world: self.world.clone(),
+            present: self.world.follow(),
             inbound: request.into_inner(),
             subscription: Subscription::default(),
         };
@@ -95,7 +96,8 @@ impl SecretDiscoveryService for Sds {
 /// One stream.
 struct Conversation {
     peer: Peer,
-    world: watch::Receiver<Snapshot>,
+    world: World,
+    present: watch::Receiver<Snapshot>,
     inbound: Streaming<DiscoveryRequest>,
     subscription: Subscription,
 }
@@ -112,7 +114,7 @@ impl Conversation {
                     Some(request) => self.hear(&request)?,
                     None => return Ok(()),
                 },
-                changed = self.world.changed() => {
+                changed = self.present.changed() => {
                     if changed.is_err() {
                         return Err(Status::unavailable("the agent is stopping"));
                     }
@@ -146,7 +148,16 @@ impl Conversation {
                 debug!(pid, version = request.version_info, "secrets accepted");
             }
             Heard::Rejected { message, keeps } => {
-                warn!(pid, message, keeps, names = ?request.resource_names, "secrets rejected");
+                let names = request.resource_names.clone();
+                warn!(pid, message, keeps, ?names, "secrets rejected");
+                let rejection = Rejection {
+                    at: clock::now(),
+                    pid,
+                    names,
+                    message,
+                };
+                self.world
+                    .change(|world| world.rejection = Some(Arc::new(rejection)));
             }
             Heard::Outdated => debug!(pid, nonce = request.response_nonce, "outdated answer"),
         }
@@ -154,7 +165,7 @@ impl Conversation {
     }
 
     async fn respond(&mut self) -> Result<Option<DiscoveryResponse>, Status> {
-        let snapshot = self.world.borrow_and_update().clone();
+        let snapshot = self.present.borrow_and_update().clone();
         // Before the entries are known nobody can be told what they may have.
         let Some(entries) = &snapshot.entries else {
             return Ok(None);

@@ -26,7 +26,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     authority::Authority,
-    harness::{HTTPBIN, Home, SLEEP, certificate, entry_with, within},
+    harness::{Agent, HTTPBIN, Home, SLEEP, certificate, entry_with, within},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,34 +53,44 @@ async fn envoy_serves_and_rotates_the_certificate_it_may_have() {
 
     // `default` is httpbin for Envoy and sleep for this process.
     let mut serials = Vec::new();
+    rotations(&agent, &authority, &running, &mut serials, 3).await;
+    // A restarted agent starts with new certificates; Envoy goes on with what it has until then.
+    agent.stop().await;
+    let agent = home.started().await;
+    rotations(&agent, &authority, &running, &mut serials, 5).await;
+    let anonymous = call(running.address, &authority.ca.root_pem, None).await;
+    assert!(anonymous.is_err(), "a client without certificate got in");
+    // Envoy took every secret it was sent.
+    assert_eq!(agent.status().await.rejection, None);
+    assert!(!running.log().contains("rejected"), "{}", running.log());
+}
+
+/// Calls until so many certificates have been seen. Nothing may fail once one has been.
+async fn rotations(
+    agent: &Agent,
+    authority: &Authority,
+    envoy: &Envoy,
+    serials: &mut Vec<String>,
+    wanted: usize,
+) {
     within(async {
-        while serials.len() < 3 {
+        while serials.len() < wanted {
             let (chain, key) = certificate(&agent.secret("default").await.unwrap());
-            match call(
-                running.address,
-                &authority.ca.root_pem,
-                Some((&chain, &key)),
-            )
-            .await
-            {
+            let own = Some((chain.as_str(), key.as_str()));
+            match call(envoy.address, &authority.ca.root_pem, own).await {
                 Ok((code, leaf)) => {
                     assert_eq!(code, 200);
                     assert_eq!(leaf.id().to_string(), HTTPBIN);
-                    if serials.last().map(String::as_str) != Some(leaf.serial_hex()) {
+                    if !serials.iter().any(|seen| seen == leaf.serial_hex()) {
                         serials.push(leaf.serial_hex().to_owned());
                     }
                 }
-                // Nothing fails any more once the first answer was there.
-                Err(error) => assert!(serials.is_empty(), "{error}\n{}", running.log()),
+                Err(error) => assert!(serials.is_empty(), "{error}\n{}", envoy.log()),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
-    let anonymous = call(running.address, &authority.ca.root_pem, None).await;
-    assert!(anonymous.is_err(), "a client without certificate got in");
-    // Envoy took every secret it was sent.
-    assert!(!running.log().contains("rejected"), "{}", running.log());
 }
 
 /// An Envoy with one mTLS listener that answers 200, on secrets from the agent.

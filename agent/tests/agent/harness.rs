@@ -35,7 +35,7 @@ pub(crate) const HTTPBIN: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
 pub(crate) const SLEEP: &str = "spiffe://cluster.local/ns/default/sa/sleep";
 
 /// Nothing here takes that long unless it hangs.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 
 /// A folder with everything an agent needs.
 pub(crate) struct Home {

@@ -46,6 +46,13 @@ async fn renews_its_own_certificate_and_goes_on_watching_with_it() {
         .await;
     let own = renewed.agent.unwrap();
     assert_eq!((own.spiffe_id.as_str(), own.expired), (AGENT, false));
+    // What it shows is what it keeps, or newer.
+    let kept = std::fs::read_to_string(home.path("data/agent.pem")).unwrap();
+    let (key, chain) = kept.split_at(kept.find("-----BEGIN CERTIFICATE").unwrap());
+    let kept = leaf(chain, key);
+    let shown = agent.status().await.agent.unwrap();
+    assert!(kept.validity().not_after.as_secs() >= own.not_after.unwrap());
+    assert!(kept.validity().not_after.as_secs() <= shown.not_after.unwrap());
     // The watches moved on to a connection with a certificate that has not expired.
     authority.entries.send_replace(vec![entry(HTTPBIN)]);
     agent.until(|status| status.identities.len() == 1).await;
@@ -107,13 +114,13 @@ async fn an_expired_certificate_is_reported_and_not_given_to_anybody_new() {
 #[tokio::test]
 async fn an_authority_that_hangs_does_not_hold_up_what_is_there() {
     let authority = Authority::up().await;
-    authority.state().ttl = Duration::from_secs(4);
+    authority.state().ttl = Duration::from_secs(6);
     authority.entries.send_replace(vec![entry(HTTPBIN)]);
     let home = Home::new(&authority);
     let agent = home.started().await;
     let before = certificate(&agent.secret("default").await.unwrap());
     authority.state().delay = Duration::from_secs(3600);
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    tokio::time::sleep(Duration::from_millis(3500)).await;
     let served = certificate(&agent.secret("default").await.unwrap());
     assert_eq!(served, before);
     // The call is given up after a while, and the next one answered.

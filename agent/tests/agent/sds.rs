@@ -185,6 +185,10 @@ async fn what_envoy_rejects_is_not_sent_again() {
         })
         .await;
     stream.silent().await;
+    let rejection = agent.status().await.rejection.unwrap();
+    assert_eq!(rejection.names, ["ROOTCA"]);
+    assert_eq!(rejection.message, "cannot load");
+    assert_eq!(rejection.pid, i32::try_from(std::process::id()).unwrap());
 }
 
 #[tokio::test]

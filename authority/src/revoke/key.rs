@@ -45,6 +45,12 @@ pub enum ListKeyError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is gone, although lists were signed with its key.
+    #[error("{} is missing, but filters trust its key: restore it from a backup", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// No key could be made.
     #[error("cannot make the deny list's key")]
     Generate,

@@ -43,6 +43,7 @@ async fn run(
         };
         let accepted = tokio::select! {
             () = stopping.cancelled() => return,
+            () = sender.closed() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {

@@ -12,6 +12,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::issue::{Caller, Issuance, IssueError, Wish};
+use crate::report::chain;
 use crate::serve::tls::{ServingCertificate, provider};
 
 /// Why there is no serving certificate.
@@ -85,7 +86,7 @@ pub(crate) async fn renew(
                 not_after = own.not_after;
             }
             Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
+                error = chain(&error),
                 not_after = not_after.as_secs(),
                 "the serving certificate was not renewed"
             ),

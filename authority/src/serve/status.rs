@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::inventory::{ChangeError, InventoryError};
 use crate::issue::attest::AttestError;
 use crate::issue::{IssueError, Refusal, RefusalClass};
+use crate::report::chain;
 use crate::revoke::PublishError;
 
 pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
@@ -39,7 +40,7 @@ pub(crate) fn of_attest(error: &AttestError) -> Status {
 }
 
 pub(crate) fn of_inventory(error: &InventoryError) -> Status {
-    tracing::error!(error = error as &dyn std::error::Error, "the record failed");
+    tracing::error!(error = chain(error), "the record failed");
     match error {
         InventoryError::NotCommitted => Status::unavailable("the record could not be written"),
         _ => Status::internal("the record failed"),
@@ -59,7 +60,7 @@ pub(crate) fn of_publish(error: &PublishError) -> Status {
         }
         PublishError::Inventory(error) => of_inventory(error),
         other => {
-            tracing::error!(error = %other, "the deny list could not be published");
+            tracing::error!(error = chain(other), "the deny list could not be published");
             Status::internal("the change is on record, but its deny list could not be signed")
         }
     }

@@ -6,6 +6,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::string_slice,
+    clippy::as_conversions,
     reason = "a test fails by panicking"
 )]
 
@@ -16,4 +18,5 @@ mod lifecycle;
 mod revocation;
 mod streams;
 mod support;
+mod transport;
 mod verifiers;

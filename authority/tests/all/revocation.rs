@@ -1,1 +1,239 @@
+//! Suspend, resume, revoke, and the signed list that says so.
 
+use api::admin::{CertificateState, StateAction, change_state_request::Selector};
+use authority::AwsLcVerifier;
+use identity::deny_list::{self, DenyList, ListKey, State};
+use tonic::Code;
+
+use crate::support::{AGENT, Ask, Authority, HTTPBIN, Held, OTHER_AGENT, key};
+
+#[tokio::test]
+async fn a_suspended_identity_gets_nothing_until_it_is_resumed() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    authority.entry(AGENT, HTTPBIN, 0).await;
+    let workload = authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap();
+
+    let serial = Selector::Serial(workload.serial());
+    authority
+        .change(serial.clone(), StateAction::Suspend)
+        .await
+        .unwrap();
+    // Neither by the suspended certificate itself …
+    let refused = authority
+        .ask(&workload, &key(), &Ask::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refusal = authority.refusal().await;
+    assert_eq!(
+        (refusal.code.as_str(), refusal.alarm),
+        ("certificate_suspended", true)
+    );
+    // … nor through its agent.
+    let refused = authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(authority.refusal().await.code, "identity_suspended");
+    // Others are not touched.
+    authority
+        .ask(&agent, &key(), &Ask::default())
+        .await
+        .unwrap();
+
+    let resumed = authority.change(serial, StateAction::Resume).await.unwrap();
+    assert_eq!(resumed.changed[0].state(), CertificateState::Good);
+    authority
+        .ask(&workload, &key(), &Ask::default())
+        .await
+        .unwrap();
+    authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_suspension_does_not_hold_for_ever() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    authority.entry(AGENT, HTTPBIN, 60).await;
+    let workload = authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap();
+    authority
+        .change(Selector::Serial(workload.serial()), StateAction::Suspend)
+        .await
+        .unwrap();
+    authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap_err();
+    authority.clock.advance(61);
+    authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_proves_nothing_and_stays_revoked() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let other = authority
+        .ask(&agent, &key(), &Ask::default())
+        .await
+        .unwrap();
+    let serial = Selector::Serial(agent.serial());
+    authority
+        .change(serial.clone(), StateAction::Revoke)
+        .await
+        .unwrap();
+
+    let refused = authority
+        .ask(&agent, &key(), &Ask::default())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(authority.refusal().await.code, "certificate_revoked");
+    for action in [StateAction::Resume, StateAction::Suspend] {
+        let refused = authority.change(serial.clone(), action).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+    }
+    // Another certificate of the identity still works: only that one was revoked.
+    authority
+        .ask(&other, &key(), &Ask::default())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_identity_is_changed_at_once() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let second = authority
+        .ask(&agent, &key(), &Ask::default())
+        .await
+        .unwrap();
+    let bystander = authority.agent(OTHER_AGENT).await;
+    let reply = authority
+        .change(Selector::SpiffeId(AGENT.to_owned()), StateAction::Suspend)
+        .await
+        .unwrap();
+    assert_eq!(reply.changed.len(), 2);
+    let list = list(&authority, &bystander).await;
+    for held in [&agent, &second] {
+        assert_eq!(list.state_of(&held.svid).unwrap().state, State::Suspended);
+    }
+    assert_eq!(list.state_of(&bystander.svid), None);
+    assert_eq!(
+        (list.epoch(), list.sequence()),
+        (reply.deny_list_epoch, reply.deny_list_sequence)
+    );
+}
+
+#[tokio::test]
+async fn what_matches_nothing_is_not_found() {
+    let authority = Authority::start().await;
+    for selector in [
+        Selector::Serial("00ff".to_owned()),
+        Selector::Sha256("00".repeat(32)),
+        Selector::SpiffeId(HTTPBIN.to_owned()),
+    ] {
+        let refused = authority
+            .change(selector, StateAction::Revoke)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+    let refused = authority
+        .change(
+            Selector::SpiffeId(HTTPBIN.to_owned()),
+            StateAction::Unspecified,
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn only_unexpired_certificates_are_listed() {
+    let authority = Authority::start().await;
+    let watcher = authority.agent(OTHER_AGENT).await;
+    let agent = authority.agent(AGENT).await;
+    let brief = authority.ask(&agent, &key(), &Ask::ttl(30)).await.unwrap();
+    for held in [&agent, &brief] {
+        authority
+            .change(Selector::Serial(held.serial()), StateAction::Revoke)
+            .await
+            .unwrap();
+    }
+    assert_eq!(list(&authority, &watcher).await.len(), 2);
+    authority.clock.advance(31);
+    // Any change signs anew.
+    authority
+        .change(Selector::Serial(agent.serial()), StateAction::Revoke)
+        .await
+        .unwrap();
+    let list = list(&authority, &watcher).await;
+    assert_eq!(list.len(), 1);
+    assert!(list.state_of(&agent.svid).is_some());
+}
+
+#[tokio::test]
+async fn sequence_and_states_survive_a_restart() {
+    let authority = Authority::start().await;
+    let watcher = authority.agent(OTHER_AGENT).await;
+    let agent = authority.agent(AGENT).await;
+    authority
+        .change(Selector::Serial(agent.serial()), StateAction::Revoke)
+        .await
+        .unwrap();
+    let before = list(&authority, &watcher).await;
+    let keys = authority.status().await.deny_list_key_pems;
+    let certificates = authority.certificates().await;
+    let dir = authority.stop().await;
+
+    let authority = Authority::start_in(dir, |_| {}).await;
+    assert_eq!(authority.status().await.deny_list_key_pems, keys);
+    let after = list(&authority, &watcher).await;
+    assert_eq!(after.epoch(), before.epoch());
+    assert!(after.sequence() > before.sequence());
+    assert_eq!(after.state_of(&agent.svid).unwrap().state, State::Revoked);
+    let now = authority.certificates().await;
+    assert!(certificates.iter().all(|old| now.contains(old)));
+    // And the old key and certificate still renew.
+    authority
+        .ask(&watcher, &key(), &Ask::default())
+        .await
+        .unwrap();
+}
+
+/// The list as an agent gets it, verified as a filter does.
+pub(crate) async fn list(authority: &Authority, by: &Held) -> DenyList {
+    let mut stream = crate::streams::deny_lists(authority, by).await;
+    let snapshot = stream.message().await.unwrap().unwrap();
+    let list = verify(authority, &snapshot.jws).await;
+    assert_eq!(
+        (list.epoch(), list.sequence()),
+        (snapshot.epoch, snapshot.sequence)
+    );
+    list
+}
+
+pub(crate) async fn verify(authority: &Authority, jws: &[u8]) -> DenyList {
+    let keys: Vec<ListKey> = authority
+        .status()
+        .await
+        .deny_list_key_pems
+        .iter()
+        .map(|pem| ListKey::from_pem(pem).unwrap())
+        .collect();
+    deny_list::verify(jws, &keys, &AwsLcVerifier, authority.now(), None).unwrap()
+}

@@ -1,1 +1,168 @@
+//! What agents watch.
 
+use std::time::Duration;
+
+use api::admin::{DeleteEntryRequest, StateAction, change_state_request::Selector};
+use api::agent::agent_service_client::AgentServiceClient;
+use api::agent::{DenyListSnapshot, WatchBundleRequest, WatchDenyListRequest, WatchEntriesRequest};
+use tempfile::TempDir;
+use tonic::{Code, Streaming};
+
+use crate::revocation::verify;
+use crate::support::{AGENT, Ask, Authority, HTTPBIN, Held, OTHER_AGENT, SLEEP, key};
+
+#[tokio::test]
+async fn entries_come_at_once_and_at_each_change_and_only_the_agents_own() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    authority.entry(OTHER_AGENT, SLEEP, 0).await;
+    let mut client = AgentServiceClient::new(authority.channel(Some(&agent)).await);
+    let mut stream = client
+        .watch_entries(WatchEntriesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().entries, []);
+
+    let entry = authority.entry(AGENT, HTTPBIN, 60).await;
+    let entries = stream.message().await.unwrap().unwrap().entries;
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].id, entry.id);
+    assert_eq!(entries[0].spiffe_id, HTTPBIN);
+    assert_eq!(entries[0].selectors, ["unix:uid:0"]);
+    assert_eq!(entries[0].ttl_seconds, 60);
+
+    let request = DeleteEntryRequest { id: entry.id };
+    authority.admin().await.delete_entry(request).await.unwrap();
+    assert_eq!(stream.message().await.unwrap().unwrap().entries, []);
+}
+
+#[tokio::test]
+async fn the_bundle_holds_root_issuer_and_list_key() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let mut client = AgentServiceClient::new(authority.channel(Some(&agent)).await);
+    let mut stream = client
+        .watch_bundle(WatchBundleRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let bundle = stream.message().await.unwrap().unwrap();
+    assert_eq!(bundle.trust_domain, "cluster.local");
+    assert_eq!(bundle.root_pem, authority.root_pem());
+    assert_eq!(bundle.issuer_pems, [agent.chain[1].clone()]);
+    assert_eq!(
+        bundle.deny_list_key_pems,
+        authority.status().await.deny_list_key_pems
+    );
+    // It stays open.
+    let more = tokio::time::timeout(Duration::from_millis(200), stream.message()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn a_change_is_on_the_stream_when_the_command_returns() {
+    let authority = Authority::start().await;
+    let watcher = authority.agent(OTHER_AGENT).await;
+    let agent = authority.agent(AGENT).await;
+    let mut stream = deny_lists(&authority, &watcher).await;
+    let first = stream.message().await.unwrap().unwrap();
+    let reply = authority
+        .change(Selector::Serial(agent.serial()), StateAction::Suspend)
+        .await
+        .unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(2), stream.message()).await;
+    let next = next.unwrap().unwrap().unwrap();
+    assert_eq!(next.sequence, reply.deny_list_sequence);
+    assert!(next.sequence > first.sequence);
+    assert!(
+        verify(&authority, &next.jws)
+            .await
+            .state_of(&agent.svid)
+            .is_some()
+    );
+}
+
+#[tokio::test]
+async fn the_list_is_signed_again_and_again() {
+    let authority = Authority::start_in(TempDir::new().unwrap(), |settings| {
+        settings.deny_list_period_seconds = 1;
+    })
+    .await;
+    let agent = authority.agent(AGENT).await;
+    let mut stream = deny_lists(&authority, &agent).await;
+    let mut last = stream.message().await.unwrap().unwrap().sequence;
+    for _ in 0..3 {
+        let next = tokio::time::timeout(Duration::from_secs(5), stream.message()).await;
+        let next = next.unwrap().unwrap().unwrap().sequence;
+        assert!(next > last);
+        last = next;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_certificate_is_suspended_or_expires() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let mut stream = deny_lists(&authority, &agent).await;
+    stream.message().await.unwrap().unwrap();
+    authority
+        .change(Selector::Serial(agent.serial()), StateAction::Suspend)
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(2), stream.message()).await;
+    assert_eq!(ended.unwrap().unwrap_err().code(), Code::PermissionDenied);
+
+    let other = authority.agent(OTHER_AGENT).await;
+    let brief = authority.ask(&other, &key(), &Ask::ttl(4)).await.unwrap();
+    let mut stream = deny_lists(&authority, &brief).await;
+    stream.message().await.unwrap().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.message()).await;
+    assert_eq!(ended.unwrap().unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn no_stream_without_a_certificate() {
+    let authority = Authority::start().await;
+    let mut client = AgentServiceClient::new(authority.channel(None).await);
+    let refused = client
+        .watch_entries(WatchEntriesRequest {})
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_eq!(authority.refusal().await.code, "no_proof");
+
+    let token = authority.token(AGENT).await;
+    let mut request = tonic::Request::new(WatchBundleRequest {});
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Join {token}").parse().unwrap());
+    let refused = client.watch_bundle(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn streams_end_when_the_authority_stops() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let mut stream = deny_lists(&authority, &agent).await;
+    stream.message().await.unwrap().unwrap();
+    let started = std::time::Instant::now();
+    authority.stop().await;
+    let ended = stream.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+pub(crate) async fn deny_lists(authority: &Authority, by: &Held) -> Streaming<DenyListSnapshot> {
+    let mut client = AgentServiceClient::new(authority.channel(Some(by)).await);
+    client
+        .watch_deny_list(WatchDenyListRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+}

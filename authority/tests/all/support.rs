@@ -23,70 +23,85 @@ use tempfile::TempDir;
 use tonic::transport::{Certificate as TlsRoot, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-pub const AGENT: &str = "spiffe://cluster.local/countersign/agent/one";
-pub const OTHER_AGENT: &str = "spiffe://cluster.local/countersign/agent/two";
-pub const HTTPBIN: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
-pub const SLEEP: &str = "spiffe://cluster.local/ns/default/sa/sleep";
+pub(crate) const AGENT: &str = "spiffe://cluster.local/countersign/agent/one";
+pub(crate) const OTHER_AGENT: &str = "spiffe://cluster.local/countersign/agent/two";
+pub(crate) const HTTPBIN: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
+pub(crate) const SLEEP: &str = "spiffe://cluster.local/ns/default/sa/sleep";
 
-pub fn real_now() -> UnixTime {
+pub(crate) fn real_now() -> UnixTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     UnixTime::from_secs(i64::try_from(since.as_secs()).unwrap())
 }
 
-pub fn settings(dir: &Path) -> Settings {
+pub(crate) fn settings(dir: &Path) -> Settings {
     Settings::new(TrustDomain::new("cluster.local").unwrap(), dir)
 }
 
 /// A running authority whose clock starts at the real time and is moved by the test.
-pub struct Authority {
-    pub running: Running,
-    pub clock: Arc<ManualClock>,
-    pub dir: TempDir,
+pub(crate) struct Authority {
+    pub(crate) running: Running,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) dir: TempDir,
 }
 
 impl Authority {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_in(TempDir::new().unwrap(), |_| {}).await
     }
 
-    pub async fn start_in(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn start_in(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let clock = Arc::new(ManualClock::new(real_now()));
         let mut settings = settings(&dir.path().join("data"));
         settings.clock = Arc::clone(&clock) as Arc<_>;
         change(&mut settings);
         let running = authority::start(settings).await.unwrap();
-        Self { running, clock, dir }
+        Self {
+            running,
+            clock,
+            dir,
+        }
     }
 
     /// Stops, and gives the folder for the next one.
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.running.stop().await;
         self.dir
     }
 
-    pub fn now(&self) -> UnixTime {
+    pub(crate) fn now(&self) -> UnixTime {
         self.clock.now()
     }
 
-    pub fn root_pem(&self) -> String {
+    pub(crate) fn root_pem(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("data/bundle.pem")).unwrap()
     }
 
-    pub async fn admin(&self) -> AdminServiceClient<Channel> {
+    pub(crate) async fn admin(&self) -> AdminServiceClient<Channel> {
         admin(&self.running.ready().admin_socket).await
     }
 
-    pub async fn channel(&self, held: Option<&Held>) -> Channel {
+    pub(crate) async fn channel(&self, held: Option<&Held>) -> Channel {
         let address = self.running.ready().address;
-        channel(&address.to_string(), &self.root_pem(), held).await.unwrap()
+        channel(&address.to_string(), &self.root_pem(), held)
+            .await
+            .unwrap()
     }
 
-    pub async fn token(&self, id: &str) -> String {
-        let request = CreateJoinTokenRequest { spiffe_id: id.to_owned(), ttl_seconds: 0 };
-        self.admin().await.create_join_token(request).await.unwrap().into_inner().token
+    pub(crate) async fn token(&self, id: &str) -> String {
+        let request = CreateJoinTokenRequest {
+            spiffe_id: id.to_owned(),
+            ttl_seconds: 0,
+        };
+        self.admin()
+            .await
+            .create_join_token(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .token
     }
 
-    pub async fn entry(&self, parent: &str, id: &str, ttl_seconds: i64) -> Entry {
+    pub(crate) async fn entry(&self, parent: &str, id: &str, ttl_seconds: i64) -> Entry {
         let entry = Entry {
             parent_id: parent.to_owned(),
             spiffe_id: id.to_owned(),
@@ -95,26 +110,33 @@ impl Authority {
             ..Entry::default()
         };
         let request = CreateEntryRequest { entry: Some(entry) };
-        self.admin().await.create_entry(request).await.unwrap().into_inner().entry.unwrap()
+        self.admin()
+            .await
+            .create_entry(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .entry
+            .unwrap()
     }
 
     /// An agent that joined with a fresh token.
-    pub async fn agent(&self, id: &str) -> Held {
+    pub(crate) async fn agent(&self, id: &str) -> Held {
         let token = self.token(id).await;
         self.join(&token, &key(), &Ask::default()).await.unwrap()
     }
 
-    pub async fn join(&self, token: &str, key: &KeyPair, ask: &Ask) -> Result<Held, Status> {
+    pub(crate) async fn join(&self, token: &str, key: &KeyPair, ask: &Ask) -> Result<Held, Status> {
         let channel = self.channel(None).await;
         create(channel, Some(&format!("Join {token}")), key, ask).await
     }
 
     /// Asks with the certificate `by`.
-    pub async fn ask(&self, by: &Held, key: &KeyPair, ask: &Ask) -> Result<Held, Status> {
+    pub(crate) async fn ask(&self, by: &Held, key: &KeyPair, ask: &Ask) -> Result<Held, Status> {
         create(self.channel(Some(by)).await, None, key, ask).await
     }
 
-    pub async fn change(
+    pub(crate) async fn change(
         &self,
         selector: Selector,
         action: StateAction,
@@ -127,86 +149,123 @@ impl Authority {
         Ok(self.admin().await.change_state(request).await?.into_inner())
     }
 
-    pub async fn refusals(&self) -> Vec<Refusal> {
+    pub(crate) async fn refusals(&self) -> Vec<Refusal> {
         let request = ListRefusalsRequest { limit: 0 };
-        self.admin().await.list_refusals(request).await.unwrap().into_inner().refusals
+        self.admin()
+            .await
+            .list_refusals(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .refusals
     }
 
     /// The newest refusal.
-    pub async fn refusal(&self) -> Refusal {
-        self.refusals().await.into_iter().next().expect("a refusal on record")
+    pub(crate) async fn refusal(&self) -> Refusal {
+        self.refusals()
+            .await
+            .into_iter()
+            .next()
+            .expect("a refusal on record")
     }
 
-    pub async fn certificates(&self) -> Vec<Certificate> {
-        let request = ListCertificatesRequest { limit: 10_000, ..Default::default() };
-        self.admin().await.list_certificates(request).await.unwrap().into_inner().certificates
+    pub(crate) async fn certificates(&self) -> Vec<Certificate> {
+        let request = ListCertificatesRequest {
+            limit: 10_000,
+            ..Default::default()
+        };
+        self.admin()
+            .await
+            .list_certificates(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .certificates
     }
 
-    pub async fn status(&self) -> GetStatusResponse {
-        self.admin().await.get_status(GetStatusRequest {}).await.unwrap().into_inner()
+    pub(crate) async fn status(&self) -> GetStatusResponse {
+        self.admin()
+            .await
+            .get_status(GetStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner()
     }
 }
 
 /// What a test asks for beside the key.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
-    pub impersonate: Option<&'static str>,
-    pub ttl_seconds: i64,
+pub(crate) struct Ask {
+    pub(crate) impersonate: Option<&'static str>,
+    pub(crate) ttl_seconds: i64,
     /// Sent in place of an honest CSR.
-    pub csr: Option<String>,
+    pub(crate) csr: Option<String>,
 }
 
 impl Ask {
-    pub fn id(id: &'static str) -> Self {
-        Self { impersonate: Some(id), ..Self::default() }
+    pub(crate) fn id(id: &'static str) -> Self {
+        Self {
+            impersonate: Some(id),
+            ..Self::default()
+        }
     }
 
-    pub fn ttl(ttl_seconds: i64) -> Self {
-        Self { ttl_seconds, ..Self::default() }
+    pub(crate) fn ttl(ttl_seconds: i64) -> Self {
+        Self {
+            ttl_seconds,
+            ..Self::default()
+        }
     }
 
-    pub fn csr(csr: String) -> Self {
-        Self { csr: Some(csr), ..Self::default() }
+    pub(crate) fn csr(csr: String) -> Self {
+        Self {
+            csr: Some(csr),
+            ..Self::default()
+        }
     }
 }
 
 /// A certificate and its key.
 #[derive(Clone, Debug)]
-pub struct Held {
-    pub chain: Vec<String>,
-    pub key_pem: String,
-    pub svid: X509Svid,
+pub(crate) struct Held {
+    pub(crate) chain: Vec<String>,
+    pub(crate) key_pem: String,
+    pub(crate) svid: X509Svid,
 }
 
 impl Held {
-    pub fn serial(&self) -> String {
+    pub(crate) fn serial(&self) -> String {
         self.svid.serial_hex().to_owned()
     }
 }
 
-pub fn key() -> KeyPair {
+pub(crate) fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
-pub fn key_of(algorithm: &'static SignatureAlgorithm) -> KeyPair {
+pub(crate) fn key_of(algorithm: &'static SignatureAlgorithm) -> KeyPair {
     KeyPair::generate_for(algorithm).unwrap()
 }
 
-pub fn csr(key: &KeyPair) -> String {
-    CertificateParams::default().serialize_request(key).unwrap().pem().unwrap()
+pub(crate) fn csr(key: &KeyPair) -> String {
+    CertificateParams::default()
+        .serialize_request(key)
+        .unwrap()
+        .pem()
+        .unwrap()
 }
 
-pub fn parse(leaf_pem: &str) -> X509Svid {
+pub(crate) fn parse(leaf_pem: &str) -> X509Svid {
     let der = pem::single(leaf_pem, pem::CERTIFICATE, 1 << 16).unwrap();
     X509Svid::parse(&der, SvidProfile::Strict).unwrap()
 }
 
-pub async fn admin(socket: &Path) -> AdminServiceClient<Channel> {
+pub(crate) async fn admin(socket: &Path) -> AdminServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
     AdminServiceClient::new(endpoint.connect().await.unwrap())
 }
 
-pub async fn channel(
+pub(crate) async fn channel(
     address: &str,
     root_pem: &str,
     held: Option<&Held>,
@@ -217,7 +276,10 @@ pub async fn channel(
     if let Some(held) = held {
         tls = tls.identity(Identity::from_pem(held.chain[..2].concat(), &held.key_pem));
     }
-    Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect().await
+    Endpoint::from_shared(format!("https://{address}"))?
+        .tls_config(tls)?
+        .connect()
+        .await
 }
 
 async fn create(
@@ -227,18 +289,30 @@ async fn create(
     ask: &Ask,
 ) -> Result<Held, Status> {
     let fields = ask.impersonate.map(|id| {
-        let value = Value { kind: Some(Kind::StringValue(id.to_owned())) };
+        let value = Value {
+            kind: Some(Kind::StringValue(id.to_owned())),
+        };
         (IMPERSONATED_IDENTITY.to_owned(), value)
     });
     let mut request = Request::new(IstioCertificateRequest {
         csr: ask.csr.clone().unwrap_or_else(|| csr(key)),
         validity_duration: ask.ttl_seconds,
-        metadata: Some(Struct { fields: fields.into_iter().collect() }),
+        metadata: Some(Struct {
+            fields: fields.into_iter().collect(),
+        }),
     });
     if let Some(text) = authorization {
-        request.metadata_mut().insert("authorization", text.parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("authorization", text.parse().unwrap());
     }
-    let reply = IstioCertificateServiceClient::new(channel).create_certificate(request).await?;
+    let reply = IstioCertificateServiceClient::new(channel)
+        .create_certificate(request)
+        .await?;
     let chain = reply.into_inner().cert_chain;
-    Ok(Held { svid: parse(&chain[0]), key_pem: key.serialize_pem(), chain })
+    Ok(Held {
+        svid: parse(&chain[0]),
+        key_pem: key.serialize_pem(),
+        chain,
+    })
 }

@@ -38,7 +38,10 @@ pub(crate) async fn run(command: CaCommand) -> Result<(), Failure> {
             output::line(&match created {
                 Created::Made => format!("made a root and an intermediate in {}", folder.display()),
                 Created::AlreadyThere => {
-                    format!("there is a CA in {}; it was left as it is", folder.display())
+                    format!(
+                        "there is a CA in {}; it was left as it is",
+                        folder.display()
+                    )
                 }
             })
         }

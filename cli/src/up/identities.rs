@@ -38,6 +38,7 @@ impl Identities {
             ..ListCertificatesRequest::default()
         };
         let answer = admin.list_certificates(request).await?.into_inner();
+        let first = self.0.is_empty();
         // Newest first; the oldest of them must be seen first for renewals to count.
         for certificate in answer.certificates.into_iter().rev() {
             let state = state_name(certificate.state());
@@ -62,6 +63,12 @@ impl Identities {
                 }
                 Some(_) => {}
             }
+        }
+        if first {
+            // Certificates of an earlier run may still be unexpired; they are no renewals of this one.
+            self.0
+                .values_mut()
+                .for_each(|identity| identity.renewals = 0);
         }
         Ok(())
     }

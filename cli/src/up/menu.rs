@@ -34,7 +34,7 @@ pub(crate) enum Expected {
         /// The reason's stable name.
         reason: &'static str,
     },
-    /// 503 by the client's Envoy, in whose handshake the server's identity did not match.
+    /// 503 by the client's Envoy, which counts a handshake whose SANs did not match.
     WrongServer,
     /// No HTTP answer at all.
     NoAnswer,
@@ -208,7 +208,7 @@ pub(crate) fn calls(layout: &Layout) -> Vec<Call> {
                 &format!("{client}/get"),
             ]),
             expected: Expected::Held {
-                reason: "wrong_server",
+                reason: "unexpected_identity",
             },
         },
     ]

@@ -33,8 +33,8 @@ const IMPOSTOR_TTL: u64 = 12 * 3600;
 pub(crate) struct World {
     pub(crate) layout: Layout,
     pub(crate) admin: Admin,
-    /// httpbin's and sleep's Envoy, and the impostor's.
-    pub(crate) envoys: Vec<Envoy>,
+    /// httpbin's, sleep's and the impostor's, in this order.
+    envoys: Vec<Envoy>,
     /// What httpbin's filter decided.
     pub(crate) inbound: Follower,
     /// What sleep's filter decided.
@@ -140,6 +140,13 @@ pub(crate) async fn start(
 }
 
 impl World {
+    /// sleep's Envoy.
+    pub(crate) fn client_envoy(&self) -> Result<&Envoy, Failure> {
+        self.envoys
+            .get(1)
+            .ok_or_else(|| Failure::Check("sleep's Envoy is not running".to_owned()))
+    }
+
     /// Stops every process, last started first. All are tried; the first failure is reported.
     pub(crate) async fn stop(mut self) -> Result<(), Failure> {
         const GRACE: Duration = Duration::from_secs(5);

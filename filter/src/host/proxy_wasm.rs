@@ -1,5 +1,7 @@
 //! The host that is a real proxy.
 
+use std::time::Duration;
+
 use crate::host::{
     Buffer, Header, HeaderMap, Host, HostError, HttpCall, LocalResponse, LogLevel,
     MAX_PROPERTY_BYTES, MetricKind,
@@ -61,11 +63,8 @@ impl Host for Proxy {
     }
 
     fn http_call(&self, call: &HttpCall<'_>) -> Result<u32, HostError> {
-        abi::http_call(
-            call.cluster,
-            &pairs::encode(call.headers),
-            call.timeout_milliseconds,
-        )
+        let timeout = Duration::from_millis(call.timeout_milliseconds.into());
+        abi::http_call(call.cluster, call.headers, timeout)
     }
 
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>, HostError> {
@@ -113,12 +112,16 @@ impl Host for Proxy {
     }
 
     fn log(&self, level: LogLevel, message: &str) {
-        let level = match level {
-            LogLevel::Info => 2,
-            LogLevel::Warn => 3,
-            LogLevel::Error => 4,
-        };
-        // The log is where failures are told; there is nowhere else to tell this one.
-        abi::log(level, message).ok();
+        log::log!(log::Level::from(level), "{message}");
+    }
+}
+
+impl From<LogLevel> for log::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Info => Self::Info,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Error => Self::Error,
+        }
     }
 }

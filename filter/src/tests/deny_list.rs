@@ -67,13 +67,14 @@ fn a_listed_server_is_denied_also_where_only_its_digest_is_seen() {
             .list(1, 1, NOW, &[(leaf.sha256, State::Revoked)]),
     );
     assert_eq!(ask(&world), Err("revoked".to_owned()));
-    world.host.enter(REQUEST);
+    // The same in a store that does not have the certificate.
+    assert!(world.configure(&world.with_deny_list(world.outbound_config())));
+    world.send_to(REQUEST, "httpbin");
+    world.connect(&leaf);
     world.host.remove_property("upstream.peer_certificate");
     world
         .host
         .set_property("upstream.uri_san_peer_certificate", HTTPBIN.as_bytes());
-    assert!(world.configure(&world.with_deny_list(world.outbound_config())));
-    world.send_to(REQUEST, "httpbin");
     assert_eq!(ask(&world), Err("revoked".to_owned()));
 }
 

@@ -49,13 +49,10 @@ async fn a_stopped_child_may_tidy_up() {
     let dir = tempfile::tempdir().unwrap();
     let script = "trap 'echo tidy; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
     let mut child = shell(dir.path(), script).start().unwrap();
-    ready::file(
-        &child.stdout().to_owned(),
-        Duration::from_secs(5),
-        Some(&mut child),
-    )
-    .await
-    .unwrap();
+    let stdout = child.stdout().to_owned();
+    ready::file(&stdout, Duration::from_secs(5), Some(&mut child))
+        .await
+        .unwrap();
     let status = child.stop(Duration::from_secs(5)).await.unwrap();
     assert_eq!(status.code(), Some(3));
     assert_eq!(fs::read_to_string(child.stdout()).unwrap(), "ready\ntidy\n");
@@ -125,7 +122,8 @@ const PARENT: &str = "LAB_TEST_PARENT_DIR";
 #[ignore = "run by children_die_with_a_killed_parent"]
 fn parent_that_will_be_killed() {
     let dir = std::env::var_os(PARENT).unwrap();
-    let child = shell(Path::new(&dir), "sleep 600").start().unwrap();
+    // `exec`, because only the child itself dies with its parent, not what it started.
+    let child = shell(Path::new(&dir), "exec sleep 600").start().unwrap();
     fs::write(Path::new(&dir).join("id.new"), child.id().to_string()).unwrap();
     fs::rename(Path::new(&dir).join("id.new"), Path::new(&dir).join("id")).unwrap();
     std::thread::sleep(Duration::from_secs(600));

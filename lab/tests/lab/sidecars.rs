@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use envoy_config::address::Admin;
+use envoy_config::doctor::inspect;
 use envoy_config::sidecar::SanMatchers;
-use lab::envoy::Places;
+use lab::envoy::{AdminClient, Envoy, Options, Places};
 use lab::http::{Connection, Resumption, ServerCheck, Target, Version};
 use lab::upstream::Echo;
 
@@ -49,8 +51,13 @@ async fn requests_go_from_client_to_server_over_mutual_tls_on_every_envoy() {
             lines[0]["connection"], lines[2]["connection"],
             "one pooled connection"
         );
+        let received = lines[0]["requestId"].clone();
         let lines = client.access(3).await;
         assert_eq!(lines[0]["peer"], spiffe_id("httpbin"));
+        assert!(
+            received.is_string() && lines[0]["requestId"] == received,
+            "one id in both logs"
+        );
         assert_eq!(lines[0]["cluster"], "httpbin");
         assert_eq!(
             server
@@ -61,8 +68,16 @@ async fn requests_go_from_client_to_server_over_mutual_tls_on_every_envoy() {
                 .unwrap(),
             0
         );
-        client.envoy.stop().await.unwrap();
-        server.envoy.stop().await.unwrap();
+        for sidecar in [client, server] {
+            let dump = sidecar.envoy.admin().config_dump().await.unwrap();
+            assert!(dump["configs"].is_array(), "{dump}");
+            assert_eq!(
+                inspect(&dump),
+                [],
+                "as Envoy itself tells its configuration"
+            );
+            sidecar.envoy.stop().await.unwrap();
+        }
     }
 }
 
@@ -131,37 +146,56 @@ async fn a_server_refuses_plaintext_and_clients_without_certificate() {
     assert_eq!(refused.values().sum::<u64>(), 2, "{refused:?}");
 }
 
+/// Full handshakes and resumed ones at the server after three connections of a client that would resume.
+async fn handshakes(admin: &AdminClient, pki: &Pki, target: &Target) -> (u64, u64) {
+    pki.leaf("client", "sleep");
+    let check = ServerCheck::SpiffeId(spiffe_id("httpbin"));
+    let tls = pki.tls(Some("client"), check, Resumption::WhenOffered);
+    for _ in 0..3 {
+        let mut connection = Connection::open(target, Some(&tls), Version::Http1)
+            .await
+            .unwrap();
+        assert_eq!(connection.get("/get").await.unwrap().status, 200);
+    }
+    let sessions = admin
+        .stats("^listener.*ssl.(handshake|session_reused)$")
+        .await
+        .unwrap();
+    let sum = |end: &str| {
+        sessions
+            .iter()
+            .filter(|(name, _)| name.ends_with(end))
+            .map(|(_, value)| value)
+            .sum()
+    };
+    (sum("ssl.handshake"), sum("ssl.session_reused"))
+}
+
 #[tokio::test]
 async fn sessions_are_not_resumed() {
     for binary in Places::of_this_process().all().unwrap() {
         let (pki, echo) = (Pki::new(), Echo::start().await.unwrap());
+        let dir = pki.dir();
         let tls = pki.leaf("server", "httpbin");
-        let server =
-            Sidecar::server(&binary, pki.dir(), "server", echo.address(), tls, |_| {}).await;
+        let server = Sidecar::server(&binary, dir, "server", echo.address(), tls, |_| {}).await;
         let target = Target::from(server.address);
-        pki.leaf("client", "sleep");
-        let check = ServerCheck::SpiffeId(spiffe_id("httpbin"));
-        let tls = pki.tls(Some("client"), check, Resumption::WhenOffered);
-        for _ in 0..3 {
-            let mut connection = Connection::open(&target, Some(&tls), Version::Http1)
-                .await
-                .unwrap();
-            assert_eq!(connection.get("/get").await.unwrap().status, 200);
-        }
-        let admin = server.envoy.admin();
-        let sessions = admin
-            .stats("inbound.*|listener.*ssl.(handshake|session_reused)$")
-            .await;
-        let sessions = sessions.unwrap();
-        let sum = |end: &str| -> u64 {
-            sessions
-                .iter()
-                .filter(|(name, _)| name.ends_with(end))
-                .map(|(_, value)| value)
-                .sum()
-        };
-        assert_eq!(sum("ssl.handshake"), 3, "{sessions:?}");
-        assert_eq!(sum("ssl.session_reused"), 0, "{sessions:?}");
+        assert_eq!(
+            handshakes(server.envoy.admin(), &pki, &target).await,
+            (3, 0)
+        );
+
+        // The control: the same bootstrap with Envoy's defaults resumes.
+        let yaml = std::fs::read_to_string(server.envoy.config()).unwrap();
+        let defaults = yaml.replace("session_resumption: true", "session_resumption: false");
+        assert_ne!(yaml, defaults);
+        server.envoy.stop().await.unwrap();
+        let (admin, options) = (
+            Admin::Unix(dir.join("server.sock")),
+            Options::new("control", dir),
+        );
+        let mut control = Envoy::launch_yaml(&binary, &defaults, &admin, &options).unwrap();
+        control.wait_ready(Duration::from_secs(30)).await.unwrap();
+        assert_eq!(handshakes(control.admin(), &pki, &target).await, (3, 2));
     }
 }
 

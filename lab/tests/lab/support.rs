@@ -17,7 +17,7 @@ use lab::http::{Identity, Resumption, ServerCheck, Tls};
 use serde_json::Value;
 
 /// The built filter. A missing one is a failure: nothing is skipped.
-pub fn wasm_module() -> PathBuf {
+pub(crate) fn wasm_module() -> PathBuf {
     let default = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/wasm/wasm32-unknown-unknown/wasm/countersign_filter.wasm");
     let path = std::env::var_os("COUNTERSIGN_WASM").map_or(default, PathBuf::from);
@@ -29,17 +29,17 @@ pub fn wasm_module() -> PathBuf {
     path.canonicalize().unwrap()
 }
 
-pub fn spiffe_id(name: &str) -> String {
+pub(crate) fn spiffe_id(name: &str) -> String {
     format!("spiffe://cluster.local/ns/default/sa/{name}")
 }
 
 /// A root and leaves in a temporary folder.
-pub struct Pki {
+pub(crate) struct Pki {
     dir: tempfile::TempDir,
 }
 
 impl Pki {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pki = Self {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -64,7 +64,7 @@ impl Pki {
         pki
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
@@ -94,7 +94,7 @@ impl Pki {
     }
 
     /// `FILE.pem` and `FILE.key` with the SPIFFE ID of `name`, good for a day.
-    pub fn leaf(&self, file: &str, name: &str) -> TlsSource {
+    pub(crate) fn leaf(&self, file: &str, name: &str) -> TlsSource {
         let (key, csr, pem) = (
             format!("{file}.key"),
             format!("{file}.csr"),
@@ -134,7 +134,12 @@ impl Pki {
     }
 
     /// TLS settings of a test client with the leaf `file`, or without a certificate.
-    pub fn tls(&self, file: Option<&str>, server: ServerCheck, resumption: Resumption) -> Tls {
+    pub(crate) fn tls(
+        &self,
+        file: Option<&str>,
+        server: ServerCheck,
+        resumption: Resumption,
+    ) -> Tls {
         let path = |name: String| self.dir().join(name);
         let identity = file.map(|file| {
             let (chain, key) = (path(format!("{file}.pem")), path(format!("{file}.key")));
@@ -144,7 +149,7 @@ impl Pki {
     }
 }
 
-pub fn loopback(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
@@ -167,14 +172,14 @@ async fn start(
     .unwrap()
 }
 
-pub struct Sidecar {
-    pub envoy: Envoy,
-    pub address: SocketAddr,
-    pub access_log: PathBuf,
+pub(crate) struct Sidecar {
+    pub(crate) envoy: Envoy,
+    pub(crate) address: SocketAddr,
+    pub(crate) access_log: PathBuf,
 }
 
 impl Sidecar {
-    pub async fn server(
+    pub(crate) async fn server(
         binary: &Binary,
         dir: &Path,
         name: &str,
@@ -199,7 +204,7 @@ impl Sidecar {
         }
     }
 
-    pub async fn client(
+    pub(crate) async fn client(
         binary: &Binary,
         dir: &Path,
         upstreams: Vec<Upstream>,
@@ -223,7 +228,7 @@ impl Sidecar {
     }
 
     /// Lines of its access log, once there are at least `count`.
-    pub async fn access(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn access(&self, count: usize) -> Vec<Value> {
         let what = format!("{count} lines in {}", self.access_log.display());
         // Envoy writes its log every ten seconds or on demand, and the demand is asynchronous.
         self.envoy.admin().post("/reopen_logs").await.unwrap();
@@ -238,7 +243,7 @@ impl Sidecar {
         .unwrap()
     }
 
-    pub fn access_now(&self) -> Vec<Value> {
+    pub(crate) fn access_now(&self) -> Vec<Value> {
         let text = fs::read_to_string(&self.access_log).unwrap();
         text.lines()
             .map(|line| serde_json::from_str(line).unwrap())
@@ -246,7 +251,7 @@ impl Sidecar {
     }
 }
 
-pub fn upstream(address: SocketAddr, allowed: &[&str], tls: TlsSource) -> Upstream {
+pub(crate) fn upstream(address: SocketAddr, allowed: &[&str], tls: TlsSource) -> Upstream {
     let allowed: BTreeSet<SpiffeId> = allowed
         .iter()
         .map(|name| spiffe_id(name).parse().unwrap())
@@ -254,6 +259,6 @@ pub fn upstream(address: SocketAddr, allowed: &[&str], tls: TlsSource) -> Upstre
     Upstream::new("httpbin", address.into(), allowed, tls)
 }
 
-pub fn short_age() -> ConnectionAge {
+pub(crate) fn short_age() -> ConnectionAge {
     ConnectionAge::at_most(Duration::from_secs(2))
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lab::http::{Connection, HttpError, Target, Version};
+use lab::http::{Body, Connection, HttpError, Target, Version};
 use lab::upstream::Echo;
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn answers_say_what_was_received_over_both_versions() {
             .header("x-two", "1")
             .header("x-two", "2");
         let answer = connection
-            .send(request.body(Default::default()).unwrap())
+            .send(request.body(Body::empty()).unwrap())
             .await
             .unwrap();
         assert_eq!(answer.status, 200);
@@ -72,4 +72,30 @@ async fn a_dropped_server_ends_its_connections() {
         lab::http::get(&target, "/get").await,
         Err(HttpError::Connect { .. })
     ));
+}
+
+#[tokio::test]
+async fn a_body_can_trickle_and_end_with_trailers() {
+    let echo = Echo::start().await.unwrap();
+    let target = Target::from(echo.address());
+    let mut connection = Connection::open(&target, None, Version::Http2)
+        .await
+        .unwrap();
+    let trailers = [("x-checksum".parse().unwrap(), "abc".parse().unwrap())];
+    let pause = Duration::from_millis(30);
+    let body = Body::trickle(
+        ["one", "two", "three"],
+        pause,
+        Some(trailers.into_iter().collect()),
+    );
+    let begun = Instant::now();
+    let request = connection.request("POST", "/post").body(body).unwrap();
+    let answer = connection.send(request).await.unwrap().json();
+    assert!(begun.elapsed() >= pause * 3);
+    assert_eq!(answer["bytes"], 11);
+    assert_eq!(answer["trailers"]["x-checksum"], serde_json::json!(["abc"]));
+    assert!(
+        answer["headers"].get("content-length").is_none(),
+        "{answer}"
+    );
 }

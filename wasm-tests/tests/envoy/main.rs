@@ -13,6 +13,8 @@ mod bodies;
 mod inbound;
 mod list_server;
 mod outbound;
+mod reload;
 mod revocation;
+mod running;
 mod sessions;
 mod support;

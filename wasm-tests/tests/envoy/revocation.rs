@@ -9,7 +9,8 @@ use wasm_tests::fixtures::ca::Leaf;
 use wasm_tests::fixtures::config::ConfigSpec;
 
 use crate::list_server::ListServer;
-use crate::support::{ServerUnderTest, World, assert_forbidden, eventually};
+use crate::running::ServerUnderTest;
+use crate::support::{World, assert_forbidden, eventually};
 
 /// From the list's publication to the first 403.
 const BOUND: Duration = Duration::from_secs(2);
@@ -29,7 +30,7 @@ async fn scene(world: World) -> Scene {
     );
     let socket = list.socket().to_owned();
     let change = |spec: &mut envoy_config::sidecar::Server| spec.agent_http = Some(socket.clone());
-    let server = world.server_with(&config, change, |yaml| yaml).await;
+    let server = world.server_with(&config, change, |_| {}).await;
     let client = world.authority.svid(SLEEP);
     Scene {
         world,
@@ -154,7 +155,7 @@ async fn nothing_passes_before_the_first_list() {
         }),
     );
     let change = |spec: &mut envoy_config::sidecar::Server| spec.agent_http = Some(socket.clone());
-    let server = world.server_with(&config, change, |yaml| yaml).await;
+    let server = world.server_with(&config, change, |_| {}).await;
     let answer = server
         .get(&world.tls("sleep", &client), "/get")
         .await

@@ -7,7 +7,8 @@ use wasm_tests::fixtures::SLEEP;
 use wasm_tests::fixtures::ca::LeafSpec;
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal};
 
-use crate::support::{ServerUnderTest, World, assert_forbidden};
+use crate::running::ServerUnderTest;
+use crate::support::{World, assert_forbidden};
 
 /// Statistic of the resumed handshakes of the one listener.
 const RESUMED: &str = r"^listener\..*ssl\.session_reused$";
@@ -21,18 +22,16 @@ fn only_sleep(world: &World) -> ConfigSpec {
 
 /// A server that resumes sessions, as no bootstrap of ours does.
 async fn resuming_server(world: &World) -> ServerUnderTest {
-    let rewrite = |yaml: String| {
-        let changed = yaml
-            .replace(
-                "disable_stateless_session_resumption: true",
-                "disable_stateless_session_resumption: false",
-            )
-            .replace(
-                "disable_stateful_session_resumption: true",
-                "disable_stateful_session_resumption: false",
-            );
-        assert_ne!(changed, yaml, "the bootstrap says nothing about resumption");
-        changed
+    let rewrite = |bootstrap: &mut serde_json::Value| {
+        let filter_chain = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0];
+        let tls = &mut filter_chain["transport_socket"]["typed_config"];
+        for setting in [
+            "disable_stateless_session_resumption",
+            "disable_stateful_session_resumption",
+        ] {
+            assert_eq!(tls[setting], true, "what our bootstraps say");
+            tls[setting] = false.into();
+        }
     };
     world.server_with(&only_sleep(world), |_| {}, rewrite).await
 }

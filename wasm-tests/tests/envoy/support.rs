@@ -10,14 +10,17 @@ use envoy_config::address::Admin;
 use envoy_config::sidecar::{Client, InboundFilter, Server, Upstream};
 use envoy_config::tls::TlsSource;
 use lab::envoy::{Binary, Envoy, Options};
-use lab::http::{Answer, Connection, HttpError, Identity, Resumption, ServerCheck, Tls, Version};
+use lab::http::{Answer, Identity, Resumption, ServerCheck, Tls};
 use lab::upstream::Echo;
 use policy::config::PluginConfig;
+use serde_json::Value;
 use tempfile::TempDir;
 use wasm_tests::artefact;
 use wasm_tests::fixtures::HTTPBIN;
 use wasm_tests::fixtures::ca::{Authority, Leaf};
 use wasm_tests::fixtures::config::ConfigSpec;
+
+use crate::running::{ClientUnderTest, Failed, Running, ServerUnderTest, report};
 
 pub(crate) fn now() -> u64 {
     SystemTime::now()
@@ -121,15 +124,15 @@ impl World {
 
     /// A server's Envoy in front of an [`Echo`], with this plug-in configuration.
     pub(crate) async fn server(&self, config: &ConfigSpec) -> ServerUnderTest {
-        self.server_with(config, |_| {}, |yaml| yaml).await
+        self.server_with(config, |_| {}, |_| {}).await
     }
 
-    /// The same, with changes to the spec, and to the YAML where the spec rightly cannot say it.
+    /// The same, with changes to the spec, and to the bootstrap where the spec rightly cannot say it.
     pub(crate) async fn server_with(
         &self,
         config: &ConfigSpec,
         change: impl Fn(&mut Server),
-        rewrite: impl Fn(String) -> String,
+        rewrite: impl Fn(&mut Value),
     ) -> ServerUnderTest {
         let filter = InboundFilter::Wasm {
             module: self.module.clone(),
@@ -147,7 +150,7 @@ impl World {
         leaf: &Leaf,
         filter: InboundFilter,
         change: impl Fn(&mut Server),
-        rewrite: impl Fn(String) -> String,
+        rewrite: impl Fn(&mut Value),
     ) -> ServerUnderTest {
         let echo = Echo::start().await.expect("a port");
         let tls = self.files(name, leaf);
@@ -161,13 +164,7 @@ impl World {
             spec.access_log = Some(access_log.clone());
             change(&mut spec);
             let bootstrap = spec.bootstrap().unwrap_or_else(|error| panic!("{error}"));
-            let yaml = bootstrap.to_yaml().expect("YAML");
-            let changed = rewrite(yaml.clone());
-            let envoy = if changed == yaml {
-                Running::Checked(self.start(name, &bootstrap).await?)
-            } else {
-                Running::Rewritten(self.start_yaml(name, &changed).await)
-            };
+            let envoy = self.launch(name, &bootstrap, &rewrite).await?;
             Ok((envoy, address))
         });
         let (envoy, address) = started
@@ -187,6 +184,7 @@ impl World {
         &self,
         config: Option<&ConfigSpec>,
         upstreams: Vec<Upstream>,
+        rewrite: impl Fn(&mut Value),
     ) -> ClientUnderTest {
         let access_log = self.path("client.access.log");
         let started = lab::ports::retry(ATTEMPTS, Failed::is_lost_race, async || {
@@ -200,7 +198,7 @@ impl World {
             spec.admin = Admin::Unix(self.path("client.admin"));
             spec.access_log = Some(access_log.clone());
             let bootstrap = spec.bootstrap().unwrap_or_else(|error| panic!("{error}"));
-            Ok((self.start("client", &bootstrap).await?, address))
+            Ok((self.launch("client", &bootstrap, &rewrite).await?, address))
         });
         let (envoy, address) = started
             .await
@@ -208,26 +206,33 @@ impl World {
         ClientUnderTest { envoy, address }
     }
 
-    async fn start(
+    async fn launch(
         &self,
         name: &str,
         bootstrap: &envoy_config::Bootstrap,
-    ) -> Result<Envoy, Failed> {
+        rewrite: &impl Fn(&mut Value),
+    ) -> Result<Running, Failed> {
+        let json = serde_json::to_value(bootstrap).expect("JSON");
+        let mut changed = json.clone();
+        rewrite(&mut changed);
+        if changed != json {
+            return Ok(Running::Rewritten(self.start_json(name, &changed).await));
+        }
         let options = Options::new(name, self.dir.path()).log_level("info,wasm:info");
-        Envoy::start(&self.binary, bootstrap, &options)
-            .await
-            .map_err(|error| {
-                let lost = error.is_address_in_use();
-                Failed(report(&error), lost)
-            })
+        let started = Envoy::start(&self.binary, bootstrap, &options).await;
+        started.map(Running::Checked).map_err(|error| {
+            let lost = error.is_address_in_use();
+            Failed(report(&error), lost)
+        })
     }
 
-    async fn start_yaml(&self, name: &str, yaml: &str) -> lab::process::Child {
-        let config = self.path(&format!("{name}.yaml"));
-        fs::write(&config, yaml).expect("writable");
+    async fn start_json(&self, name: &str, bootstrap: &Value) -> lab::process::Child {
+        let config = self.path(&format!("{name}.json"));
+        fs::write(&config, bootstrap.to_string()).expect("writable");
         let mut child = lab::process::Command::new(name, self.binary.path(), self.dir.path())
             .arg("--config-path")
             .arg(&config)
+            // One worker: one connection pool, one VM.
             .args([
                 "--disable-hot-restart",
                 "--concurrency",
@@ -243,149 +248,6 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}"));
         child
     }
-}
-
-/// Why an Envoy did not start, and whether another port may do.
-struct Failed(String, bool);
-
-impl Failed {
-    fn is_lost_race(&self) -> bool {
-        self.1
-    }
-}
-
-fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-pub(crate) enum Running {
-    /// From a bootstrap that was checked.
-    Checked(Envoy),
-    /// From YAML that `envoy-config` would not write.
-    Rewritten(lab::process::Child),
-}
-
-/// A server's Envoy and the application behind it.
-pub(crate) struct ServerUnderTest {
-    pub(crate) envoy: Running,
-    pub(crate) address: SocketAddr,
-    pub(crate) echo: Echo,
-    access_log: PathBuf,
-    admin: PathBuf,
-}
-
-impl ServerUnderTest {
-    pub(crate) async fn connect(
-        &self,
-        tls: &Tls,
-        version: Version,
-    ) -> Result<Connection, HttpError> {
-        Connection::open(&self.address.into(), Some(tls), version).await
-    }
-
-    /// One `GET path` over a connection of its own.
-    pub(crate) async fn get(&self, tls: &Tls, path: &str) -> Result<Answer, HttpError> {
-        self.connect(tls, Version::Http1).await?.get(path).await
-    }
-
-    /// A statistic by its exact name.
-    pub(crate) async fn stat(&self, name: &str) -> u64 {
-        let admin = lab::envoy::AdminClient::new(&Admin::Unix(self.admin.clone())).expect("admin");
-        admin
-            .stat(name)
-            .await
-            .unwrap_or_else(|error| panic!("{}", report(&error)))
-    }
-
-    /// Sum of all statistics whose name matches.
-    pub(crate) async fn stats_sum(&self, regex: &str) -> u64 {
-        let admin = lab::envoy::AdminClient::new(&Admin::Unix(self.admin.clone())).expect("admin");
-        let stats = admin
-            .stats(regex)
-            .await
-            .unwrap_or_else(|error| panic!("{}", report(&error)));
-        stats.values().sum()
-    }
-
-    /// What the Envoy logged so far.
-    pub(crate) fn log(&self) -> String {
-        let path = match &self.envoy {
-            Running::Checked(envoy) => return envoy.log().expect("readable"),
-            Running::Rewritten(child) => child.stderr().to_owned(),
-        };
-        fs::read_to_string(path).expect("readable")
-    }
-
-    /// The filter's decision records so far.
-    pub(crate) fn decisions(&self) -> Vec<serde_json::Value> {
-        decisions(&self.log())
-    }
-
-    /// Ends the Envoy, which flushes its access log, and gives the log's lines.
-    pub(crate) async fn stop(self) -> Vec<serde_json::Value> {
-        match self.envoy {
-            Running::Checked(envoy) => envoy.stop().await.map(|_| ()),
-            Running::Rewritten(mut child) => child.stop(Duration::from_secs(5)).await.map(|_| ()),
-        }
-        .expect("it ends");
-        let text = fs::read_to_string(&self.access_log).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    }
-}
-
-/// A client's Envoy.
-pub(crate) struct ClientUnderTest {
-    pub(crate) envoy: Envoy,
-    pub(crate) address: SocketAddr,
-}
-
-impl ClientUnderTest {
-    /// One request over a connection of its own, to the upstream of this host.
-    pub(crate) async fn send(&self, host: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
-        let target = self.address.into();
-        let mut connection = Connection::open(&target, None, Version::Http1)
-            .await
-            .expect("connects");
-        let request = connection.request_to(host, method, path);
-        let request = request
-            .body(http_body_util::Full::new(body.into()))
-            .expect("a request");
-        connection
-            .send(request)
-            .await
-            .unwrap_or_else(|error| panic!("{}", report(&error)))
-    }
-
-    pub(crate) async fn get(&self, host: &str) -> Answer {
-        self.send(host, "GET", "/", Vec::new()).await
-    }
-
-    pub(crate) fn decisions(&self) -> Vec<serde_json::Value> {
-        decisions(&self.envoy.log().expect("readable"))
-    }
-}
-
-fn decisions(log: &str) -> Vec<serde_json::Value> {
-    let records = log
-        .lines()
-        .filter_map(|line| line.split_once("countersign-decision "));
-    records
-        .map(|(_, json)| {
-            let mut values = serde_json::Deserializer::from_str(json).into_iter();
-            values
-                .next()
-                .expect("something")
-                .unwrap_or_else(|error| panic!("{error}: {json}"))
-        })
-        .collect()
 }
 
 /// The configuration as `envoy-config` takes it.

@@ -279,7 +279,6 @@ fn no_fault_while_a_deny_list_is_fetched_makes_a_revoked_certificate_pass() {
         "proxy_get_shared_data",
         "proxy_set_shared_data",
         "proxy_get_current_time_nanoseconds",
-        "proxy_set_effective_context",
         "proxy_set_tick_period_milliseconds",
         "proxy_record_metric",
     ] {
@@ -307,6 +306,29 @@ fn no_fault_while_a_deny_list_is_fetched_makes_a_revoked_certificate_pass() {
                 Outcome::Continued,
                 "after {hostcall} had {effect:?}"
             );
+        }
+    }
+}
+
+/// The SDK makes these two calls itself and panics on statuses it does not list, which Envoy does
+/// not answer. Should a host do so all the same, the module ends, and Envoy refuses every request.
+#[test]
+fn a_status_the_sdk_does_not_know_lets_nothing_pass() {
+    let inbound = Inbound::new();
+    let revoked = mutual_tls(&inbound.revoked);
+    for hostcall in ["proxy_http_call", "proxy_set_effective_context"] {
+        for status in Status::FAILURES {
+            let mut plugin = inbound.plugin();
+            plugin.inject(Fault::status(hostcall, status));
+            let ran = plugin.run_for(std::time::Duration::from_secs(1));
+            let call = plugin.pending_calls().first().cloned();
+            let answered = call.map(|call| plugin.answer_call(&call, 200, b"no list"));
+            plugin.clear_faults();
+            let trapped = ran.is_err() || answered.is_some_and(|answered| answered.is_err());
+            assert_eq!(trapped, plugin.is_dead(), "{hostcall} {status:?}");
+            if !trapped {
+                assert_ne!(one_get(&mut plugin, &revoked), Outcome::Continued);
+            }
         }
     }
 }

@@ -8,10 +8,13 @@
 )]
 
 mod abi;
+mod cases;
 mod configure;
 mod corpus;
 mod deny_list;
+mod differential;
 mod fail_closed;
+mod list_floor;
 mod peer;
 mod resources;
 mod secure_naming;

@@ -1,0 +1,101 @@
+//! What issuing needs, without listeners.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::app::ServeError;
+use crate::ca::{self, CaError, CaInit, CertificateAuthority, files};
+use crate::data_dir::DataDir;
+use crate::inventory::{Inventory, WriterTask};
+use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
+use crate::settings::{Settings, SettingsError, names};
+
+/// What issuing needs, without listeners.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) issuance: Issuance,
+    pub(crate) writer: WriterTask,
+    pub(crate) data_dir: DataDir,
+}
+
+impl Parts {
+    /// Opens the data folder, making in it what is not there.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, ServeError> {
+        settings.check()?;
+        let data_dir = DataDir::open(&settings.data_dir)?;
+        let authority = open_ca(settings)?;
+        let (inventory, writer) = Inventory::open(
+            &settings.path(names::DATABASE),
+            settings.trust_domain.as_str(),
+        )
+        .await?;
+        let now = settings.clock.now();
+        inventory.record_issuer(authority.root.clone(), now).await?;
+        inventory
+            .record_issuer(authority.intermediate.clone(), now)
+            .await?;
+        let authority_id = settings.authority_id().ok_or_else(|| SettingsError {
+            setting: "the trust domain",
+            found: settings.trust_domain.to_string(),
+            expected: "one short enough for SPIFFE IDs in it",
+        })?;
+        let policy = IssuancePolicy::new(
+            settings.trust_domain.clone(),
+            authority_id,
+            settings.lifetimes(),
+            server_names(settings.listen),
+        );
+        let clock = Arc::clone(&settings.clock);
+        let issuance = Issuance::new(policy, Issuer::new(authority), inventory, clock);
+        Ok(Self {
+            issuance,
+            writer,
+            data_dir,
+        })
+    }
+}
+
+fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
+    let dir = settings.path(names::CA_DIR);
+    // The CA comes before the record; a record without it means that it was lost, and a new root in
+    // its place would cut off everything that trusts the old one.
+    let gone = |path: &Path| path.try_exists().is_ok_and(|there| !there);
+    if gone(&dir) && !gone(&settings.path(names::DATABASE)) {
+        return Err(CaError::Missing { path: dir }.into());
+    }
+    let wanted = CaInit {
+        trust_domain: settings.trust_domain.clone(),
+        key_algorithm: settings.key_algorithm,
+        generation: 1,
+        now: settings.clock.now(),
+    };
+    if ca::init(&dir, &wanted)? == ca::Created::Made {
+        tracing::info!(path = %dir.display(), "made a new root and intermediate");
+    }
+    let authority = ca::load(&dir, settings.clock.now())?;
+    let bundle = settings.path(names::BUNDLE);
+    files::replace_public(&bundle, authority.root.pem().as_bytes()).map_err(|source| {
+        CaError::Io {
+            action: "write",
+            path: bundle,
+            source,
+        }
+    })?;
+    Ok(authority)
+}
+
+/// Names clients reach the authority by.
+fn server_names(listen: SocketAddr) -> ServerNames {
+    let mut ip = vec![listen.ip()];
+    if listen.ip().is_unspecified() {
+        ip = vec![
+            std::net::Ipv4Addr::LOCALHOST.into(),
+            std::net::Ipv6Addr::LOCALHOST.into(),
+        ];
+    }
+    ServerNames {
+        dns: vec!["localhost".to_owned(), "countersign-authority".to_owned()],
+        ip,
+    }
+}

@@ -1,0 +1,21 @@
+//! The whole system from outside: the real binary, its files, its sockets and its exit codes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod agents;
+mod bad_agents;
+mod bad_data;
+mod bad_input;
+mod commands;
+mod first_start;
+mod issued;
+mod kill;
+mod outage;
+mod random;
+mod world;
