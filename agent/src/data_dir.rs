@@ -98,6 +98,17 @@ impl DataDir {
         Ok(key)
     }
 
+    /// Whether `svid` is the answer to the join whose key is still here.
+    pub(crate) fn join_was_answered(&self, svid: &Svid) -> Result<bool, DataDirError> {
+        let path = self.path.join(JOIN_KEY);
+        let Some(text) = self.read(&path)? else {
+            return Ok(false);
+        };
+        let key = PrivateKey::from_pem(text.as_bytes())
+            .map_err(|source| DataDirError::Key { path, source })?;
+        Ok(key.spki_der() == svid.spki_der())
+    }
+
     /// Forgets the key of a join that has been answered.
     pub(crate) fn forget_join_key(&self) -> Result<(), DataDirError> {
         let path = self.path.join(JOIN_KEY);

@@ -52,6 +52,10 @@ pub(crate) async fn enrol(
     }
     match renew(settings, link, &kept).await {
         Ok(renewed) => {
+            // Killed between keeping what the token bought and tidying up.
+            if data_dir.join_was_answered(&kept)? {
+                tidy_up(settings.join_token_file.as_deref(), data_dir)?;
+            }
             data_dir.store(&renewed)?;
             Ok(renewed)
         }
@@ -103,17 +107,25 @@ async fn join(settings: &Settings, link: &Link, data_dir: &DataDir) -> Result<Sv
     let chain = insist(link.anonymous()?, &key, id, Some(&token)).await?;
     let svid = Svid::from_answer(key, &chain, settings.svid_profile)?.expect(id, clock::now())?;
     data_dir.store(&svid)?;
-    data_dir.forget_join_key()?;
-    match fs::remove_file(path) {
-        Ok(()) => info!(path = %path.display(), "join token used and its file deleted"),
-        Err(error) => warn!(
-            path = %path.display(),
-            %error,
-            "join token used, but its file cannot be deleted; it is worthless now"
-        ),
-    }
+    tidy_up(Some(path), data_dir)?;
     info!(spiffe_id = %svid.id(), "joined");
     Ok(svid)
+}
+
+/// Deletes a spent token and then the key it was spent with, which tells that this is still to be done.
+fn tidy_up(token: Option<&Path>, data_dir: &DataDir) -> Result<(), EnrolError> {
+    if let Some(path) = token {
+        match fs::remove_file(path) {
+            Ok(()) => info!(path = %path.display(), "join token used and its file deleted"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => warn!(
+                path = %path.display(),
+                %error,
+                "join token used, but its file cannot be deleted; it is worthless now"
+            ),
+        }
+    }
+    Ok(data_dir.forget_join_key()?)
 }
 
 /// Asks until there is an answer or a refusal.

@@ -37,6 +37,13 @@ impl Socket {
     /// The socket comes to life inside a folder of mode 0700 and is moved to its place with mode
     /// 0600: at no moment can anybody but the owner connect.
     pub(crate) async fn bind(path: &Path) -> Result<Self, SocketError> {
+        let length = path.as_os_str().len();
+        if length > MAX_PATH_BYTES {
+            return Err(SocketError::PathTooLong {
+                path: path.to_owned(),
+                length,
+            });
+        }
         free(path).await?;
         bind_private(path).map_err(|source| SocketError::Bind {
             path: path.to_owned(),
@@ -99,6 +106,17 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
+    /// Nobody could connect to it by this path.
+    #[error(
+        "the socket's path {} is {length} bytes, limit is {MAX_PATH_BYTES}: choose a shorter one",
+        path.display()
+    )]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length, in bytes.
+        length: usize,
+    },
     /// Something else than a socket is there; it is left alone.
     #[error("{} exists and is not a socket", path.display())]
     NotASocket {
@@ -116,6 +134,8 @@ pub enum SocketError {
     },
 }
 
+/// `sun_path` has 108 bytes, one of them zero.
+const MAX_PATH_BYTES: usize = 107;
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// How long open requests may take when the agent stops.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
@@ -253,6 +273,20 @@ mod tests {
             Err(SocketError::NotASocket { .. })
         ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[tokio::test]
+    async fn refuses_a_path_that_nobody_could_connect_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = 107 - dir.path().as_os_str().len() - 1;
+        let longest = dir.path().join("s".repeat(room));
+        let _socket = Socket::bind(&longest).await.unwrap();
+        UnixStream::connect(&longest).await.unwrap();
+        let too_long = dir.path().join("s".repeat(room + 1));
+        assert!(matches!(
+            Socket::bind(&too_long).await,
+            Err(SocketError::PathTooLong { length: 108, .. })
+        ));
     }
 
     #[tokio::test]

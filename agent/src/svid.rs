@@ -112,6 +112,11 @@ impl Svid {
         digest(self.leaf.der())
     }
 
+    /// The leaf's public key, SubjectPublicKeyInfo.
+    pub(crate) fn spki_der(&self) -> &[u8] {
+        self.leaf.spki_der()
+    }
+
     /// The first instant of its validity.
     pub(crate) fn not_before(&self) -> UnixMillis {
         UnixMillis::from_secs(self.leaf.validity().not_before.as_secs())

@@ -61,6 +61,16 @@ pub enum InventoryError {
         /// What SQLite says.
         detail: String,
     },
+    /// The record was there once.
+    #[error(
+        "the database {} is missing or empty, but deny lists were signed from it: restore it from \
+         a backup",
+        path.display()
+    )]
+    Missing {
+        /// Its file.
+        path: PathBuf,
+    },
     /// The tables cannot be brought up to date.
     #[error("cannot bring the database {} up to date", path.display())]
     Migrate {

@@ -17,6 +17,9 @@ pub(crate) type Admin = AdminServiceClient<Channel>;
 /// A call that takes longer than this is given up.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// 10,000 certificates, the longest listing, each with the longest identity and reason.
+const LARGEST_ANSWER: usize = 64 << 20;
+
 /// Connects to the authority that listens on `socket`.
 pub(crate) async fn connect(socket: &Path) -> Result<Admin, Failure> {
     let path: PathBuf = socket.to_owned();
@@ -32,5 +35,5 @@ pub(crate) async fn connect(socket: &Path) -> Result<Admin, Failure> {
             socket: socket.to_owned(),
             source,
         })?;
-    Ok(AdminServiceClient::new(channel))
+    Ok(AdminServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
 }

@@ -18,15 +18,17 @@ mod shared;
 mod state;
 mod status;
 mod stream;
+mod world;
 
 pub use clock::Clock;
 pub use error::HostError;
 pub use fault::{Effect, Fault};
 pub use maps::{Headers, decode_pairs, encode_pairs};
 pub use metrics::{MetricKind, Metrics};
-pub use plugin::{Plugin, World};
+pub use plugin::Plugin;
 pub use property::{Properties, Value};
 pub use shared::SharedStore;
 pub use state::{HttpCall, LocalResponse, LogLine, Recorded};
 pub use status::Status;
 pub use stream::{Action, Outcome, StreamId};
+pub use world::World;

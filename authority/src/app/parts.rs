@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::app::ServeError;
 use crate::ca::{self, CaError, CaInit, CertificateAuthority, files};
 use crate::data_dir::DataDir;
-use crate::inventory::{Inventory, WriterTask};
+use crate::inventory::{Inventory, InventoryError, WriterTask};
 use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
 use crate::settings::{Settings, SettingsError, names};
 
@@ -25,6 +25,7 @@ impl Parts {
         settings.check()?;
         let data_dir = DataDir::open(&settings.data_dir)?;
         let authority = open_ca(settings)?;
+        check_record_is_not_lost(settings)?;
         let (inventory, writer) = Inventory::open(
             &settings.path(names::DATABASE),
             settings.trust_domain.as_str(),
@@ -83,6 +84,22 @@ fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
         }
     })?;
     Ok(authority)
+}
+
+/// The deny list's key is made after the record. An empty record beside it would take every
+/// revocation back and count the lists from one again, which filters refuse.
+fn check_record_is_not_lost(settings: &Settings) -> Result<(), InventoryError> {
+    let path = settings.path(names::DATABASE);
+    let has_key = settings.path(names::DENY_LIST_KEY).exists();
+    // What cannot be looked at is reported when it is opened.
+    let lost = match std::fs::metadata(&path) {
+        Ok(found) => found.len() == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if has_key && lost {
+        return Err(InventoryError::Missing { path });
+    }
+    Ok(())
 }
 
 /// Names clients reach the authority by.

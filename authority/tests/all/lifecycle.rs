@@ -262,15 +262,20 @@ async fn a_root_key_kept_elsewhere_is_not_missed() {
 }
 
 #[tokio::test]
-async fn a_lost_ca_or_list_key_is_named_and_not_made_anew() {
-    for (lost, kept) in [("ca", "ca.away"), ("deny-list.key", "key.away")] {
+async fn what_was_lost_is_named_and_not_made_anew() {
+    for (lost, kept) in [
+        ("ca", "ca.away"),
+        ("deny-list.key", "key.away"),
+        ("countersign.db", "record.away"),
+    ] {
         let dir = Authority::start().await.stop().await;
         let data = dir.path().join("data");
         fs::rename(data.join(lost), dir.path().join(kept)).unwrap();
         let error = authority::start(settings(&data)).await.unwrap_err();
         match &error {
             ServeError::Ca(CaError::Missing { path })
-            | ServeError::ListKey(ListKeyError::Missing { path }) => {
+            | ServeError::ListKey(ListKeyError::Missing { path })
+            | ServeError::Inventory(InventoryError::Missing { path }) => {
                 assert_eq!(*path, data.join(lost));
             }
             other => panic!("{other:?}"),

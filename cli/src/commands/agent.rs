@@ -1,6 +1,9 @@
 //! `countersign agent`: the process beside Envoy.
 
-use agent::{KeyAlgorithm, Settings};
+use std::path::Path;
+
+use agent::{CallError, EnrolError, KeyAlgorithm, RunError, Settings};
+use tonic::Code;
 
 use crate::args::{self, AgentCommand};
 use crate::commands::stopped;
@@ -34,7 +37,34 @@ pub(crate) async fn run(command: AgentCommand) -> Result<(), Failure> {
             tracing::warn!("{}", failure.chain());
         }
     };
+    let token_file = settings.join_token_file.clone();
     agent::run(settings, ready, stopped())
         .await
-        .map_err(|error| Failure::part("agent", error))
+        .map_err(|error| explain(error, token_file.as_deref()))
+}
+
+/// The authority tells an unproven caller nothing; what was shown to it is known here. A token is what was
+/// shown last wherever its file is still there.
+fn explain(error: RunError, token_file: Option<&Path>) -> Failure {
+    let RunError::Enrol(EnrolError::Call(CallError::Refused {
+        code: Code::Unauthenticated,
+        ..
+    })) = &error
+    else {
+        return Failure::part("agent", error);
+    };
+    let (shown, why) = match token_file.filter(|file| file.exists()) {
+        Some(file) => (
+            format!("the join token in {}", file.display()),
+            "it is spent, expired or another authority's",
+        ),
+        None => (
+            "the certificate this agent kept".to_owned(),
+            "it has expired or is not on record",
+        ),
+    };
+    Failure::Check(format!(
+        "agent: the authority does not accept {shown}: {why}; join with a new one of \
+         `countersign token create` (Unauthenticated)"
+    ))
 }

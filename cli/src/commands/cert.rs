@@ -233,33 +233,10 @@ async fn apply(change: ChangeArgs, action: StateAction) -> Result<(), Failure> {
 /// Shows what `revoke --yes` would take back; nothing is changed.
 async fn preview(change: ChangeArgs) -> Result<(), Failure> {
     let mut admin = admin::connect(&change.admin.admin).await?;
-    let request = ListCertificatesRequest {
-        spiffe_id: change
-            .which
-            .id
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        unexpired: true,
-        limit: 10_000,
-        ..ListCertificatesRequest::default()
-    };
-    let answer = admin.list_certificates(request).await?.into_inner();
-    let rows: Vec<_> = answer
-        .certificates
+    let rows: Vec<_> = meant(&mut admin, change.which)
+        .await?
         .into_iter()
         .filter(|record| record.state() != CertificateState::Revoked)
-        .filter(|record| match &change.which {
-            Which {
-                serial: Some(serial),
-                ..
-            } => record.serial.eq_ignore_ascii_case(serial),
-            Which {
-                sha256: Some(sha256),
-                ..
-            } => record.sha256.eq_ignore_ascii_case(sha256),
-            Which { .. } => true,
-        })
         .map(Record::from)
         .collect();
     output::list(change.output.output, &rows)?;
@@ -267,6 +244,42 @@ async fn preview(change: ChangeArgs) -> Result<(), Failure> {
         "{} would be revoked for good and nothing was changed; add --yes to do it",
         rows.len()
     )))
+}
+
+/// The certificates that a change would be about.
+async fn meant(admin: &mut admin::Admin, which: Which) -> Result<Vec<Certificate>, Failure> {
+    let mut request = ListCertificatesRequest {
+        limit: 10_000,
+        ..ListCertificatesRequest::default()
+    };
+    let sha256 = match selector(which) {
+        Selector::Serial(serial) => {
+            let answer = admin
+                .get_certificate(GetCertificateRequest { serial })
+                .await?;
+            return Ok(answer.into_inner().certificate.into_iter().collect());
+        }
+        Selector::Sha256(sha256) => Some(sha256.replace(':', "")),
+        Selector::SpiffeId(spiffe_id) => {
+            request.spiffe_id = spiffe_id;
+            request.unexpired = true;
+            None
+        }
+    };
+    let mut found = admin
+        .list_certificates(request)
+        .await?
+        .into_inner()
+        .certificates;
+    if let Some(sha256) = sha256 {
+        found.retain(|record| record.sha256.eq_ignore_ascii_case(&sha256));
+    }
+    if found.is_empty() {
+        return Err(Failure::Check(
+            "no certificate matches; nothing was changed".to_owned(),
+        ));
+    }
+    Ok(found)
 }
 
 fn selector(which: Which) -> Selector {

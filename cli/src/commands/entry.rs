@@ -1,5 +1,6 @@
 //! `countersign entry`: who may have what.
 
+use agent::selector::Selector;
 use api::admin::{CreateEntryRequest, DeleteEntryRequest, Entry, ListEntriesRequest};
 use serde::Serialize;
 
@@ -18,6 +19,7 @@ pub(crate) async fn run(command: EntryCommand) -> Result<(), Failure> {
             selectors,
             ttl,
         } => {
+            check_selectors(&selectors)?;
             let entry = Entry {
                 parent_id: parent.to_string(),
                 spiffe_id: id.to_string(),
@@ -51,6 +53,16 @@ pub(crate) async fn run(command: EntryCommand) -> Result<(), Failure> {
             output::line(&format!("deleted entry {entry}"))
         }
     }
+}
+
+/// The authority takes any selector; one that no agent understands would give nobody the identity.
+fn check_selectors(selectors: &[String]) -> Result<(), Failure> {
+    for selector in selectors {
+        selector
+            .parse::<Selector>()
+            .map_err(|error| Failure::part("--selector", error))?;
+    }
+    Ok(())
 }
 
 #[derive(Debug, Serialize)]

@@ -94,11 +94,7 @@ impl Agent {
     }
 
     /// Waits for a status that `wanted` takes something from.
-    pub(crate) async fn until<T>(
-        &mut self,
-        what: &str,
-        wanted: impl Fn(&Value) -> Option<T>,
-    ) -> T {
+    pub(crate) async fn until<T>(&mut self, what: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
         let target = Target::Unix(self.socket.clone());
         ready::until(what, LIMIT, Some(&mut self.child), async || {
             let status = http::get(&target, "/v1/status").await?.json();

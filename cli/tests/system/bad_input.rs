@@ -26,14 +26,22 @@ async fn policy(spec: &str, parts: &[&str]) {
 async fn policies_that_are_not_yaml_name_file_and_line() {
     policy("  rules: [\n", &["web.yaml:7:10", "unclosed bracket"]).await;
     policy("  action: ALLOW\n   rules: []\n", &["web.yaml:8:"]).await;
-    policy("  action: ALLOW\n  action: DENY\n", &["web.yaml:8:3", "action"]).await;
+    policy(
+        "  action: ALLOW\n  action: DENY\n",
+        &["web.yaml:8:3", "action"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn unknown_fields_of_policies_are_named_with_their_path() {
     let spec = "  rules:\n  - from:\n    - source:\n        principls: [a]\n";
     let path = "spec.rules[0].from[0].source.principls";
-    policy(spec, &["web.yaml:10:9", path, "expected one of", "`principals`"]).await;
+    policy(
+        spec,
+        &["web.yaml:10:9", path, "expected one of", "`principals`"],
+    )
+    .await;
     policy("  rule: []\n", &["web.yaml:7:3", "spec.rule", "`rules`"]).await;
 }
 
@@ -42,14 +50,22 @@ async fn values_that_policies_cannot_have_are_named_with_their_path() {
     let spec = "  rules:\n  - from:\n    - source:\n        ipBlocks: [10.0.0.0/99]\n";
     let path = "spec.rules[0].from[0].source.ipBlocks[0]";
     policy(spec, &["web.yaml:10:20", path, "10.0.0.0/99", "CIDR"]).await;
-    policy("  action: PERMIT\n", &["web.yaml:7:11", "PERMIT", "`ALLOW`"]).await;
+    policy(
+        "  action: PERMIT\n",
+        &["web.yaml:7:3", "spec.action", "PERMIT", "`ALLOW`"],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn policies_that_are_not_supported_are_refused_by_name() {
     let custom = "  action: CUSTOM\n  provider:\n    name: opa\n  rules:\n  - {}\n";
     policy(custom, &["shop/web", "CUSTOM", "not supported yet"]).await;
-    policy("  action: AUDIT\n", &["shop/web", "AUDIT", "not supported yet"]).await;
+    policy(
+        "  action: AUDIT\n",
+        &["shop/web", "AUDIT", "not supported yet"],
+    )
+    .await;
     let jwt = "  rules:\n  - from:\n    - source:\n        requestPrincipals: [a]\n";
     policy(jwt, &["requestPrincipals", "not supported yet"]).await;
 }
@@ -105,20 +121,50 @@ async fn arguments_that_cannot_be_are_usage_errors() {
         let line = format!("cert issue {HTTPBIN} --out x --ttl={ttl}");
         misused(&line, &["--ttl", ttl, "90s, 15m, 24h or 7d"]).await;
     }
-    for id in ["httpbin", "http://cluster.local/x", "spiffe://", "spiffe://a/b//c", "spiffe://a/../b"] {
+    for id in [
+        "httpbin",
+        "http://cluster.local/x",
+        "spiffe://",
+        "spiffe://a/b//c",
+        "spiffe://a/../b",
+    ] {
         misused(&format!("cert issue {id} --out x"), &[id, "<ID>"]).await;
         misused(&format!("cert suspend --id {id}"), &[id, "--id"]).await;
         misused(&format!("token create {id}"), &[id, "<AGENT>"]).await;
     }
     misused("cert list -o xml", &["xml", "table, json, yaml"]).await;
-    misused("cert list --state lost", &["lost", "active, suspended, revoked"]).await;
+    misused(
+        "cert list --state lost",
+        &["lost", "active, suspended, revoked"],
+    )
+    .await;
     misused("cert list --limit many", &["many", "--limit"]).await;
     misused("cert suspend", &["--serial", "--sha256", "--id"]).await;
-    misused("cert suspend --serial 1 --sha256 2", &["cannot be used with"]).await;
-    misused("authority serve --listen localhost", &["localhost", "--listen"]).await;
-    misused("authority serve --listen 127.0.0.1:99999", &["127.0.0.1:99999"]).await;
-    misused("authority serve --key-algorithm dsa", &["dsa", "ecdsa-p256, rsa2048"]).await;
-    misused("entry create --parent spiffe://a/b --id spiffe://a/c", &["--selector"]).await;
+    misused(
+        "cert suspend --serial 1 --sha256 2",
+        &["cannot be used with"],
+    )
+    .await;
+    misused(
+        "authority serve --listen localhost",
+        &["localhost", "--listen"],
+    )
+    .await;
+    misused(
+        "authority serve --listen 127.0.0.1:99999",
+        &["127.0.0.1:99999"],
+    )
+    .await;
+    misused(
+        "authority serve --key-algorithm dsa",
+        &["dsa", "ecdsa-p256, rsa2048"],
+    )
+    .await;
+    misused(
+        "entry create --parent spiffe://a/b --id spiffe://a/c",
+        &["--selector"],
+    )
+    .await;
     misused("completions tcsh", &["tcsh", "bash"]).await;
     misused("nonsense", &["nonsense"]).await;
     misused("", &["Usage"]).await;
@@ -127,9 +173,17 @@ async fn arguments_that_cannot_be_are_usage_errors() {
 #[tokio::test]
 async fn settings_that_do_not_fit_together_are_refused() {
     let home = Home::new();
-    let outcome = home.line("authority serve --default-ttl 48h --max-ttl 1h").await;
-    outcome.fails(&["default lifetime", "172800", "no more than the longest lifetime"]);
-    let outcome = home.run(["authority", "serve", "--trust-domain", "Two Words"]).await;
+    let outcome = home
+        .line("authority serve --default-ttl 48h --max-ttl 1h")
+        .await;
+    outcome.fails(&[
+        "default lifetime",
+        "172800",
+        "no more than the longest lifetime",
+    ]);
+    let outcome = home
+        .run(["authority", "serve", "--trust-domain", "Two Words"])
+        .await;
     outcome.fails(&["--trust-domain", "Two Words", "may only contain"]);
     let outcome = home.line("cert list --log shout=very=loud").await;
     outcome.fails(&["--log", "shout=very=loud"]);
@@ -152,7 +206,9 @@ async fn a_port_in_use_is_named() {
 #[tokio::test]
 async fn an_address_of_another_machine_is_named() {
     let home = Home::new();
-    let outcome = home.finish(home.serve("192.0.2.1:7".parse().unwrap())).await;
+    let outcome = home
+        .finish(home.serve("192.0.2.1:7".parse().unwrap()))
+        .await;
     outcome.fails(&["cannot listen on 192.0.2.1:7"]);
 }
 
@@ -161,9 +217,16 @@ async fn without_an_authority_the_socket_is_named() {
     let home = Home::new();
     let socket = home.admin_socket();
     let socket = socket.to_str().unwrap();
-    let mut lines = vec!["cert list".to_owned(), "entry list".to_owned(), "ca status".to_owned()];
+    let mut lines = vec![
+        "cert list".to_owned(),
+        "entry list".to_owned(),
+        "ca status".to_owned(),
+    ];
     lines.push(format!("token create {HTTPBIN}"));
-    lines.push(format!("cert issue {HTTPBIN} --out {}", home.path("out").display()));
+    lines.push(format!(
+        "cert issue {HTTPBIN} --out {}",
+        home.path("out").display()
+    ));
     lines.push(format!("cert revoke --id {HTTPBIN}"));
     for line in lines {
         let outcome = home.line(&line).await;
@@ -174,21 +237,31 @@ async fn without_an_authority_the_socket_is_named() {
     // One that was killed leaves its socket behind.
     let mut killed = home.authority().await;
     killed.child.kill().await.unwrap();
-    home.line("cert list").await.fails(&[socket, "Connection refused"]);
+    home.line("cert list")
+        .await
+        .fails(&[socket, "Connection refused"]);
     // A file that is no socket.
     let file = home.write("file", "");
-    let outcome = home.line(&format!("cert list --admin {}", file.display())).await;
+    let outcome = home
+        .line(&format!("cert list --admin {}", file.display()))
+        .await;
     outcome.fails(&[file.to_str().unwrap()]);
 }
 
 #[tokio::test]
 async fn up_needs_an_envoy_and_the_filter() {
     let home = Home::new();
-    let up = home.command(["up", "--once", "--data-dir"]).arg(home.path("up"));
+    let up = home
+        .command(["up", "--once", "--data-dir"])
+        .arg(home.path("up"));
     let none = up.clone().env("ENVOY", "/nonexistent/envoy");
-    home.finish(none).await.fails(&["Envoy", "/nonexistent/envoy"]);
+    home.finish(none)
+        .await
+        .fails(&["Envoy", "/nonexistent/envoy"]);
     let other = up.clone().env("ENVOY", "/bin/true");
-    home.finish(other).await.fails(&["Envoy", "/bin/true", "--version"]);
+    home.finish(other)
+        .await
+        .fails(&["Envoy", "/bin/true", "--version"]);
     // Envoy is looked for first; this one says that it is one.
     let envoy = home.write(
         "envoy",
@@ -196,7 +269,9 @@ async fn up_needs_an_envoy_and_the_filter() {
     );
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&envoy, mode).unwrap();
-    let up = up.env("ENVOY", envoy).args(["--wasm", "/nonexistent/filter.wasm"]);
+    let up = up
+        .env("ENVOY", envoy)
+        .args(["--wasm", "/nonexistent/filter.wasm"]);
     let outcome = home.finish(up).await;
     outcome.fails(&["/nonexistent/filter.wasm", "./justw wasm"]);
     // Nothing was begun.

@@ -129,7 +129,12 @@ fn secrets_are_private(folder: &Path) {
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         if path.is_dir() {
             secrets_are_private(&path);
-        } else if path.is_file() && fs::read(&path).unwrap().windows(11).any(|part| part == b"PRIVATE KEY") {
+        } else if path.is_file()
+            && fs::read(&path)
+                .unwrap()
+                .windows(11)
+                .any(|part| part == b"PRIVATE KEY")
+        {
             assert_eq!(mode, 0o600, "{}", path.display());
         }
     }

@@ -30,6 +30,14 @@ impl Received {
         }
     }
 
+    /// The serial number as openssl prints it.
+    pub(crate) fn serial_with_colons(&self) -> String {
+        let upper = self.serial.to_uppercase();
+        let pairs = upper.as_bytes().chunks(2);
+        let pairs: Vec<_> = pairs.map(|pair| str::from_utf8(pair).unwrap()).collect();
+        pairs.join(":")
+    }
+
     /// The leaf that `cert issue` wrote to a folder.
     pub(crate) fn of_files(folder: &Path) -> Self {
         Self::of_chain(&fs::read_to_string(folder.join("cert-chain.pem")).unwrap())

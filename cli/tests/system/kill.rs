@@ -151,5 +151,5 @@ async fn current_list(home: &Home, agent: &mut Agent) {
     assert!(!agent.child.log_tail().contains("deny list refused"));
 }
 
-/// Longest pause of a client between two requests: many, but no more than one listing holds.
-const PAUSE: Duration = Duration::from_millis(15);
+/// Pause of a client between two requests. There must be many, but no more than one listing holds.
+const PAUSE: Duration = Duration::from_millis(2);

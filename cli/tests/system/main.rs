@@ -8,12 +8,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod agent_kill;
 mod agents;
 mod bad_agents;
 mod bad_data;
 mod bad_input;
 mod commands;
 mod first_start;
+mod help;
 mod issued;
 mod kill;
 mod outage;

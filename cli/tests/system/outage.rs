@@ -1,12 +1,13 @@
 //! The authority is away for a while: what was issued serves on, and is renewed when it is back.
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::agents::Agent;
 use crate::world::{AGENT, Authority, HTTPBIN, Home, fixed_port};
 
 /// Long enough to outlive the outage, short enough to be renewed while the test waits.
-const TTL: &str = "10s";
+const TTL: &str = "14s";
 
 /// State of the workload's certificate.
 fn workload(status: &Value) -> Option<&Value> {
@@ -26,7 +27,9 @@ async fn an_agent_serves_on_and_renews_when_the_authority_is_back() {
         })
         .await;
     let list = agent
-        .until("a deny list", |status| status["deny_list"]["sequence"].as_u64())
+        .until("a deny list", |status| {
+            status["deny_list"]["sequence"].as_u64()
+        })
         .await;
     authority.child.kill().await.unwrap();
 
@@ -84,7 +87,12 @@ async fn a_restarted_agent_needs_no_token() {
     let agent = Agent::start(&home.agent_command(authority.address)).await;
     agent.stop().await;
     let own = home.json(&format!("cert list --id {AGENT}")).await;
-    let proofs: Vec<_> = own.as_array().unwrap().iter().map(|one| &one["proof"]).collect();
+    let proofs: Vec<_> = own
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["proof"])
+        .collect();
     // Newest first.
     assert_eq!(
         proofs,
@@ -120,14 +128,47 @@ async fn an_agent_that_starts_first_waits_for_the_authority() {
 /// Waits until the agent says that it waits.
 async fn waits(agent: &mut lab::process::Child) {
     let log = agent.stderr().to_owned();
-    lab::ready::until("the agent to wait", crate::world::LIMIT, Some(agent), async || {
-        let text = std::fs::read_to_string(&log)?;
-        if text.contains("waiting for the authority") {
-            Ok(())
-        } else {
-            Err(lab::ready::NotYet(text))
-        }
-    })
+    lab::ready::until(
+        "the agent to wait",
+        crate::world::LIMIT,
+        Some(agent),
+        async || {
+            let text = std::fs::read_to_string(&log)?;
+            if text.contains("waiting for the authority") {
+                Ok(())
+            } else {
+                Err(lab::ready::NotYet(text))
+            }
+        },
+    )
     .await
     .unwrap();
+}
+
+/// A machine that swaps, a disk that hangs: connections stay open, and nobody answers.
+#[tokio::test]
+async fn an_authority_that_freezes_is_an_outage_like_another() {
+    let home = Home::new();
+    let mut authority = home.authority().await;
+    home.register(HTTPBIN, "24s").await;
+    let mut agent = home.joined_agent(authority.address).await;
+    let before = agent.certificate(HTTPBIN).await;
+    authority.child.signal(Signal::STOP).unwrap();
+    agent
+        .until("a renewal that failed", |status| {
+            assert_eq!(workload(status)?["expired"], false, "{status}");
+            workload(status)?["last_error"].as_str().map(str::to_owned)
+        })
+        .await;
+    assert_eq!(agent.certificate(HTTPBIN).await, before);
+    authority.child.signal(Signal::CONT).unwrap();
+    agent
+        .until("the renewal", |status| {
+            let one = workload(status)?;
+            assert_eq!(one["expired"], false, "{status}");
+            (one["renewals"].as_u64()? > 0 && one["last_error"].is_null()).then_some(())
+        })
+        .await;
+    assert_ne!(agent.certificate(HTTPBIN).await, before);
+    authority.stop().await;
 }

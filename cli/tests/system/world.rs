@@ -1,6 +1,7 @@
 //! A folder with an authority in it, and the commands that are run against it.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -73,10 +74,7 @@ impl Home {
     }
 
     /// Runs the binary to its end.
-    pub(crate) async fn run<A: AsRef<OsStr>>(
-        &self,
-        args: impl IntoIterator<Item = A>,
-    ) -> Outcome {
+    pub(crate) async fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome {
         self.finish(self.command(args)).await
     }
 
@@ -156,12 +154,26 @@ impl Authority {
 }
 
 /// How a command ended and what it said.
-#[derive(Debug)]
 pub(crate) struct Outcome {
     code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     command: String,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            code,
+            stdout,
+            stderr,
+            command,
+        } = self;
+        write!(
+            f,
+            "{command} ended with {code:?}\nstdout:\n{stdout}\nstderr:\n{stderr}"
+        )
+    }
 }
 
 impl Outcome {
@@ -189,18 +201,23 @@ impl Outcome {
     pub(crate) fn misused(self, parts: &[&str]) -> Self {
         assert_eq!(self.code, Some(2), "{self:#?}");
         for part in parts {
-            assert!(self.stderr.contains(part), "{part:?} is not said: {self:#?}");
+            assert!(
+                self.stderr.contains(part),
+                "{part:?} is not said: {self:#?}"
+            );
         }
         assert_eq!(self.stdout, "", "{self:#?}");
         self
     }
 
-    /// What is said at the end: the log before it may hold anything but a panic.
+    /// What is said at the end; the log before it may hold anything but a panic.
     #[track_caller]
-    pub(crate) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> String {
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
-        let start = self.stderr.find("error: ");
-        start.map_or("", |start| &self.stderr[start..])
+        self.stderr
+            .split_inclusive('\n')
+            .skip_while(|line| !line.starts_with("error: "))
+            .collect()
     }
 
     #[track_caller]

@@ -1,50 +1,16 @@
 //! One VM with the filter in it, driven as Envoy drives it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use wasmtime::{Instance, Linker, Module, Store, WasmParams, WasmResults};
 
 use super::abi;
-use super::clock::Clock;
 use super::error::HostError;
 use super::fault::Fault;
 use super::maps::Headers;
-use super::metrics::Metrics;
-use super::shared::SharedStore;
 use super::state::{CallAnswer, Context, HttpCall, LogLine, Recorded, State};
+use super::world::World;
 use crate::artefact;
-
-/// What every VM of one Envoy shares: the clock, shared data and queues, and the metrics.
-#[derive(Clone, Debug)]
-pub struct World {
-    /// The wall clock.
-    pub clock: Clock,
-    shared: Arc<Mutex<SharedStore>>,
-    metrics: Arc<Mutex<Metrics>>,
-}
-
-impl World {
-    /// An empty world whose clock stands at `seconds` since the epoch.
-    #[must_use]
-    pub fn at(seconds: u64) -> Self {
-        Self {
-            clock: Clock::at(seconds),
-            shared: Arc::default(),
-            metrics: Arc::default(),
-        }
-    }
-
-    /// Shared data and queues.
-    pub fn shared(&self) -> MutexGuard<'_, SharedStore> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Metrics of all VMs.
-    pub fn metrics(&self) -> MutexGuard<'_, Metrics> {
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The filter in a VM of its own.
 pub struct Plugin {
@@ -205,14 +171,12 @@ impl Plugin {
         &self.state().log
     }
 
-    /// The decision records logged so far, in order.
-    #[must_use]
-    pub fn decisions(&self) -> Vec<serde_json::Value> {
-        let lines = self.state().log.iter();
+    /// The decision records logged so far, the last one first; a record that is no JSON is `Null`.
+    pub fn decisions(&self) -> impl Iterator<Item = serde_json::Value> + '_ {
+        let lines = self.state().log.iter().rev();
         lines
             .filter_map(|line| line.text.strip_prefix("countersign-decision "))
             .map(|json| serde_json::from_str(json).unwrap_or(serde_json::Value::Null))
-            .collect()
     }
 
     /// The guest's linear memory, in bytes.

@@ -6,9 +6,9 @@ use wasmtime::{StoreLimits, StoreLimitsBuilder};
 
 use super::fault::{Effect, Fault};
 use super::maps::Headers;
-use super::plugin::World;
 use super::property::Properties;
 use super::status::Status;
+use super::world::World;
 
 /// A line the guest logged.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -14,6 +14,7 @@ mod corpus;
 mod deny_list;
 mod differential;
 mod fail_closed;
+mod hold_faults;
 mod list_floor;
 mod peer;
 mod resources;

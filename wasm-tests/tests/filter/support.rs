@@ -42,7 +42,7 @@ pub(crate) fn get_as(plugin: &mut Plugin, client: &Leaf) -> Outcome {
 
 /// The last decision that was logged.
 pub(crate) fn last_decision(plugin: &Plugin) -> Value {
-    plugin.decisions().pop().expect("a decision was logged")
+    plugin.decisions().next().expect("a decision was logged")
 }
 
 /// The last decision's reason.

@@ -43,7 +43,10 @@ impl Clients {
     pub(super) async fn stop(mut self) {
         self.tasks.abort_all();
         while let Some(ended) = self.tasks.join_next().await {
-            assert!(ended.is_err_and(|error| error.is_cancelled()), "a client ended by itself");
+            assert!(
+                ended.is_err_and(|error| error.is_cancelled()),
+                "a client ended by itself"
+            );
         }
     }
 }
@@ -91,8 +94,14 @@ async fn operator(
 async fn taker_back(mut client: AdminServiceClient<Channel>, ledger: Arc<Ledger>) {
     let plans: [&[(StateAction, &str)]; 3] = [
         &[(StateAction::Suspend, "suspended")],
-        &[(StateAction::Suspend, "suspended"), (StateAction::Resume, "active")],
-        &[(StateAction::Suspend, "suspended"), (StateAction::Revoke, "revoked")],
+        &[
+            (StateAction::Suspend, "suspended"),
+            (StateAction::Resume, "active"),
+        ],
+        &[
+            (StateAction::Suspend, "suspended"),
+            (StateAction::Revoke, "revoked"),
+        ],
     ];
     for number in 0_usize.. {
         // An identity of its own: no more are issued to one that is suspended.

@@ -66,13 +66,20 @@ impl Ledger {
     /// Waits until every client has received one more certificate.
     pub(super) async fn everybody_gets_another(&self, limit: Duration) {
         let before = self.counts();
-        ready::until("one more certificate for everybody", limit, None, async || {
-            let now = self.counts();
-            let behind = before.iter().find(|(client, count)| now[*client] <= **count);
-            behind.map_or(Ok(()), |(client, _)| {
-                Err(NotYet(format!("{client} got none")))
-            })
-        })
+        ready::until(
+            "one more certificate for everybody",
+            limit,
+            None,
+            async || {
+                let now = self.counts();
+                let behind = before
+                    .iter()
+                    .find(|(client, count)| now[*client] <= **count);
+                behind.map_or(Ok(()), |(client, _)| {
+                    Err(NotYet(format!("{client} got none")))
+                })
+            },
+        )
         .await
         .unwrap();
     }
