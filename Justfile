@@ -115,6 +115,11 @@ each-crate:
         cargo check --quiet -p "$crate" --all-targets
     done
 
+# Fuzzes one target (certificate, deny_list, pem, spiffe_id); needs cargo-fuzz.
+fuzz TARGET SECONDS="60":
+    cd fuzz && cargo run --quiet -p countersign-fuzz-seeds
+    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- -max_total_time={{ SECONDS }} -max_len=8192
+
 # CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
 bench *ARGS: wasm
     cargo bench -p countersign --bench figures -- {{ ARGS }}

@@ -1,5 +1,6 @@
 //! `countersign`: argument parsing and wiring, nothing else.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -32,6 +33,7 @@ fn start(cli: Cli) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     // Fails only where a provider is already installed, and nothing before this line installs one.
     if rustls::crypto::aws_lc_rs::default_provider()

@@ -76,3 +76,31 @@ async fn kept_files_are_sound(home: &Home, token: &str) {
     }
     assert!(!home.token_file().exists());
 }
+
+/// As a kill between keeping the certificate and tidying up leaves it.
+#[tokio::test]
+async fn what_a_killed_join_left_is_tidied_up() {
+    let home = Home::new();
+    let authority = home.authority().await;
+    home.joined_agent(authority.address).await.stop().await;
+    let own = fs::read_to_string(home.agent_data().join("agent.pem")).unwrap();
+    let (key, _chain) = own.split_once("-----BEGIN CERTIFICATE").unwrap();
+    let join_key = home.agent_data().join("join.key");
+    fs::write(&join_key, key).unwrap();
+    home.write("token", "spent");
+    Agent::start(&home.joining_agent(authority.address))
+        .await
+        .stop()
+        .await;
+    assert!(!join_key.exists() && !home.token_file().exists());
+
+    // The key of a join that was not answered, and the token of the next one: neither is spent.
+    let stranger = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    fs::write(&join_key, stranger).unwrap();
+    home.write("token", "unspent");
+    Agent::start(&home.joining_agent(authority.address))
+        .await
+        .stop()
+        .await;
+    assert!(join_key.exists() && home.token_file().exists());
+}

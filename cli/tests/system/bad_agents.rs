@@ -190,6 +190,10 @@ async fn requests_of_the_operator_that_cannot_be() {
     let long = issue(HTTPBIN, "366d").await;
     long.fails(&["refused", "31622400", "86400"]);
     assert!(!home.path("out").exists());
+    let below = home.write("file", "").join("out");
+    let below = below.to_str().unwrap();
+    let unwritable = home.run(["cert", "issue", HTTPBIN, "--out", below]).await;
+    unwritable.fails(&["cannot create", below]);
 
     let create = "entry create --parent spiffe://cluster.local/a --id";
     let bad = home

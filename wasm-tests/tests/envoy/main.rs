@@ -13,6 +13,7 @@ mod bodies;
 mod inbound;
 mod list_server;
 mod outbound;
+mod probe;
 mod reload;
 mod revocation;
 mod running;

@@ -1,0 +1,174 @@
+//! Arguments of the commands on the authority's record: certificates, entries, tokens.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use identity::SpiffeId;
+
+use super::{AdminArgs, OutputArgs, seconds};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// List certificates, newest first
+    #[command(
+        after_help = "Example:\n  countersign cert list --id spiffe://example.org/web -o json"
+    )]
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// Only this identity's
+        #[arg(long, value_name = "SPIFFE-ID")]
+        id: Option<SpiffeId>,
+        /// Only those in this state
+        #[arg(long, value_enum)]
+        state: Option<CertState>,
+        /// At most this many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show one certificate with its chain
+    #[command(after_help = "Example:\n  countersign cert show 4f2a…")]
+    Show {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// Serial number (hexadecimal)
+        serial: String,
+    },
+    /// Issue a certificate to files: key.pem, cert-chain.pem, root-cert.pem
+    #[command(
+        after_help = "Example:\n  countersign cert issue spiffe://example.org/batch --ttl 12h --out ./batch"
+    )]
+    Issue {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// The identity to certify
+        id: SpiffeId,
+        /// Lifetime
+        #[arg(long, default_value = "1h", value_parser = seconds, value_name = "DURATION")]
+        ttl: u64,
+        /// The folder to write to
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+    },
+    /// Take certificates back for now; `resume` undoes it
+    #[command(
+        after_help = "Example:\n  countersign cert suspend --id spiffe://example.org/web --reason 'incident 42'"
+    )]
+    Suspend(ChangeArgs),
+    /// Undo `suspend`
+    #[command(after_help = "Example:\n  countersign cert resume --id spiffe://example.org/web")]
+    Resume(ChangeArgs),
+    /// Take certificates back for good
+    #[command(
+        after_help = "Example:\n  countersign cert revoke --serial 4f2a… --reason keyCompromise --yes"
+    )]
+    Revoke {
+        #[command(flatten)]
+        change: ChangeArgs,
+        /// Do it: without this, only what would be revoked is shown
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which certificates to change, and why.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Kept in the record
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// Which certificates are meant; exactly one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// The certificate with this serial number (hexadecimal)
+    #[arg(long, value_name = "HEX")]
+    pub(crate) serial: Option<String>,
+    /// The certificate with this SHA-256 digest (hexadecimal)
+    #[arg(long, value_name = "HEX")]
+    pub(crate) sha256: Option<String>,
+    /// Every unexpired certificate of this identity
+    #[arg(long, value_name = "SPIFFE-ID")]
+    pub(crate) id: Option<SpiffeId>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CertState {
+    Active,
+    Suspended,
+    Revoked,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EntryCommand {
+    /// Let an agent ask for an identity, for processes that match all selectors
+    #[command(after_help = "\
+Selectors: unix:uid:N, unix:gid:N, unix:path:/usr/bin/envoy, unix:sha256:HEX
+
+Example:
+  countersign entry create --parent spiffe://example.org/countersign/agent/web-1 \\
+      --id spiffe://example.org/web --selector unix:uid:1000 --ttl 1h")]
+    Create {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The agent that may ask
+        #[arg(long, value_name = "SPIFFE-ID")]
+        parent: SpiffeId,
+        /// The identity it may ask for
+        #[arg(long, value_name = "SPIFFE-ID")]
+        id: SpiffeId,
+        /// What the process must be (repeat; all must hold)
+        #[arg(long = "selector", required = true, value_name = "SELECTOR")]
+        selectors: Vec<String>,
+        /// Lifetime of the certificates
+        #[arg(long, default_value = "1h", value_parser = seconds, value_name = "DURATION")]
+        ttl: u64,
+    },
+    /// List the entries
+    #[command(after_help = "Example:\n  countersign entry list -o yaml")]
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Delete an entry; certificates already issued stay valid until they expire or are revoked
+    #[command(after_help = "Example:\n  countersign entry delete 7")]
+    Delete {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// The entry's id
+        entry: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a join token for one agent; printed once, kept only as a hash
+    #[command(after_help = "\
+Example:
+  (umask 077; countersign token create spiffe://example.org/countersign/agent/web-1 > token)")]
+    Create {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// The identity the agent will have
+        agent: SpiffeId,
+        /// How long it can be used
+        #[arg(long, default_value = "10m", value_parser = seconds, value_name = "DURATION")]
+        ttl: u64,
+    },
+}
