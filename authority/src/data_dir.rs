@@ -37,6 +37,18 @@ pub enum DataDirError {
         /// What is there.
         path: PathBuf,
     },
+    /// Everybody can write to it.
+    #[error(
+        "the data folder {} can be written to by everybody (mode {mode:o}), so what is in it \
+         proves nothing: take that right away (`chmod o-w`) or choose another folder",
+        path.display()
+    )]
+    OpenToAll {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// Another authority is running on it.
     #[error("another authority is running on the data folder {}", path.display())]
     Locked {

@@ -168,6 +168,46 @@ async fn refusals_are_bounded() {
 }
 
 #[tokio::test]
+async fn a_flood_of_refusals_does_not_wash_alarms_away() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let refusal = |code: &str, alarm| RefusalRecord {
+        at: UnixTime::from_secs(NOW),
+        caller: String::new(),
+        spiffe_id: String::new(),
+        code: code.to_owned(),
+        detail: String::new(),
+        alarm,
+    };
+    inventory
+        .record_refusal(refusal("theft", true))
+        .await
+        .unwrap();
+    // As if a million unproven requests had come.
+    inventory
+        .writer
+        .write(|connection| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO refusals VALUES (1000000, 0, '', '', 'noise', '', 0)")
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    for alarm in [false, true] {
+        inventory
+            .record_refusal(refusal("later", alarm))
+            .await
+            .unwrap();
+    }
+    let found = inventory.refusals(10).await.unwrap();
+    let codes: Vec<&str> = found.iter().map(|refusal| refusal.code.as_str()).collect();
+    assert_eq!(codes, ["later", "later", "noise", "theft"]);
+}
+
+#[tokio::test]
 async fn the_record_is_synced_at_each_commit() {
     let dir = TempDir::new().unwrap();
     let (inventory, _task) = open(&dir).await;

@@ -377,3 +377,6 @@ const MAX_LIMIT: u32 = 10_000;
 const MAX_REASON_BYTES: usize = 1024;
 const MAX_SELECTORS: usize = 32;
 const MAX_SELECTOR_BYTES: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod abuse;
 mod attacks;
 mod crash;
 mod issuing;

@@ -122,6 +122,27 @@ async fn a_stream_ends_when_its_certificate_is_suspended_or_expires() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_its_certificate_also_when_the_clock_jumps() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let mut client = AgentServiceClient::new(authority.channel(Some(&agent)).await);
+    let mut stream = client
+        .watch_entries(WatchEntriesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    stream.message().await.unwrap().unwrap();
+    authority.clock.advance(24 * 3600 + 1);
+    // Any change signs a list, as time does.
+    authority
+        .change(Selector::Serial(agent.serial()), StateAction::Resume)
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), stream.message()).await;
+    assert_eq!(ended.unwrap().unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
 async fn no_stream_without_a_certificate() {
     let authority = Authority::start().await;
     let mut client = AgentServiceClient::new(authority.channel(None).await);

@@ -93,6 +93,8 @@ pub(crate) async fn issue(
         spiffe_id: id.to_string(),
         ttl_seconds,
     };
+    // Before anything is issued: a certificate that cannot be kept would only be a record.
+    cert_files::prepare(out)?;
     let answer = admin.issue_certificate(request).await?.into_inner();
     let Some((root, chain)) = answer.cert_chain.split_last() else {
         return Err(Failure::Check(

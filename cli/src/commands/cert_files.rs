@@ -7,12 +7,23 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
+/// Makes `folder` if it is not there, and tries whether files can be written to it.
+///
+/// # Errors
+/// When they cannot.
+pub(crate) fn prepare(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, error))?;
+    let probe = folder.join(".countersign-probe");
+    replace(&probe, b"", 0o600)
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|error| Failure::file("write to", folder, error))
+}
+
 /// Writes `key.pem` (owner only), `cert-chain.pem` (leaf first) and `root-cert.pem` into `folder`.
 ///
 /// # Errors
 /// When the folder or a file cannot be written; files that exist are replaced.
 pub(crate) fn write(folder: &Path, key: &str, chain: &str, root: &str) -> Result<(), Failure> {
-    fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, error))?;
     for (name, text, mode) in [
         ("key.pem", key, 0o600),
         ("cert-chain.pem", chain, 0o644),
@@ -55,6 +66,7 @@ mod tests {
         let key = folder.path().join("key.pem");
         fs::write(&key, "old").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        prepare(folder.path()).unwrap();
 
         write(folder.path(), "key", "chain", "root").unwrap();
 

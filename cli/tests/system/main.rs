@@ -20,4 +20,5 @@ mod issued;
 mod kill;
 mod outage;
 mod random;
+mod up;
 mod world;
