@@ -16,7 +16,7 @@ demo *ARGS: build wasm
     @target/debug/countersign up {{ ARGS }}
 
 # All tests: native, in the Wasm host, in a real Envoy, and the demo itself.
-test: wasm build
+test: wasm
     cargo test --workspace --no-fail-fast
     @just oldest-envoy
     target/debug/countersign up --once
@@ -42,7 +42,7 @@ wasm:
 
 # Tests that run the built filter in the Wasm host and in a real Envoy.
 test-wasm: wasm
-    cargo test -p countersign-wasm-tests
+    cargo test --workspace --test envoy --test filter
     @just oldest-envoy
 
 # What also has to hold on the oldest Envoy, which has no attribute for the peer's certificate.
@@ -51,7 +51,8 @@ oldest-envoy:
     #!/usr/bin/env bash
     set -euo pipefail
     if [[ -x .tools/envoy/{{ oldest_envoy }}/envoy ]]; then
-        cargo test -p countersign-wasm-tests --test envoy -- --ignored
+        # The whole workspace's features, so that nothing is built a second time.
+        cargo test --workspace --test envoy -- --ignored
     else
         printf 'NOT RUN: the tests on Envoy {{ oldest_envoy }} (it is not in .tools/envoy)\n'
     fi

@@ -5,7 +5,7 @@
 //! answers a repeated join only to the same key. `agent.lock` keeps a second agent out.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -40,6 +40,17 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .map_err(failed("make the folder", path))?;
+        let mode = fs::metadata(path)
+            .map_err(failed("look at", path))?
+            .permissions()
+            .mode();
+        // Whoever can write to it can put a key of their own there.
+        if mode & 0o002 != 0 {
+            return Err(DataDirError::OpenToAll {
+                path: path.to_owned(),
+                mode: mode & 0o7777,
+            });
+        }
         let lock_path = path.join("agent.lock");
         let lock = private_file()
             .create(true)
@@ -139,12 +150,12 @@ impl DataDir {
         let path = self.path.join(name);
         let temporary = self.path.join(format!("{name}.new"));
         let write = || -> io::Result<()> {
-            let mut file = private_file()
-                .create(true)
-                .truncate(true)
-                .open(&temporary)?;
-            // A left-over of that name may have had another mode.
-            file.set_permissions(Permissions::from_mode(0o600))?;
+            // A left-over of that name may have another mode, or be a link to somewhere else.
+            match fs::remove_file(&temporary) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = private_file().create_new(true).open(&temporary)?;
             file.write_all(content)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;
@@ -172,6 +183,18 @@ pub enum DataDirError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// Everybody can write to it.
+    #[error(
+        "the data folder {} can be written to by everybody (mode {mode:o}), so what is in it \
+         proves nothing: take that right away (`chmod o-w`) or choose another folder",
+        path.display()
+    )]
+    OpenToAll {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// Another agent has it.
     #[error("{} is in use by another agent", path.display())]
@@ -221,6 +244,8 @@ fn certificates_of(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -241,6 +266,33 @@ mod tests {
         data.forget_join_key().unwrap();
         let other = data.join_key(KeyAlgorithm::EcdsaP256).unwrap();
         assert_ne!(key.spki_der(), other.spki_der());
+    }
+
+    #[test]
+    fn refuses_a_folder_that_everybody_can_write_to() {
+        let dir = tempfile::tempdir().unwrap();
+        for open in [0o777, 0o1777, 0o702] {
+            fs::set_permissions(dir.path(), Permissions::from_mode(open)).unwrap();
+            assert!(matches!(
+                DataDir::open(dir.path()),
+                Err(DataDirError::OpenToAll { mode, .. }) if mode == open
+            ));
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn writes_a_key_through_nobodys_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&dir.path().join("data")).unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "untouched").unwrap();
+        let planted = dir.path().join("data").join(format!("{JOIN_KEY}.new"));
+        std::os::unix::fs::symlink(&elsewhere, planted).unwrap();
+        data.join_key(KeyAlgorithm::EcdsaP256).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "untouched");
+        let key = fs::symlink_metadata(dir.path().join("data").join(JOIN_KEY)).unwrap();
+        assert!(key.is_file());
     }
 
     #[test]

@@ -5,6 +5,11 @@
 //! good for one connection: a process that hands its connected socket to another hands on what it
 //! may have itself.
 //!
+//! What a process is, is looked at once, when its connection is accepted. Where several programs of
+//! one user can reach the socket, `path` and `sha256` tell them apart only as long as they do not
+//! cheat: a program can connect, leave the connection to a child, and become another by `exec`
+//! before it is looked at. Users are told apart in any case.
+//!
 //! Not closed: between `connect` and our `pidfd_open` the process can exit and its number be given
 //! to another process *of the same user*, since `SO_PEERPIDFD` cannot be asked for without `unsafe`.
 
@@ -42,7 +47,7 @@ struct Proof {
     digest: OnceCell<Option<[u8; 32]>>,
     digests: Digests,
     /// Keeps the process's number from being used again.
-    _process: OwnedFd,
+    process: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -82,13 +87,19 @@ impl Peer {
             executable,
             digest: OnceCell::new(),
             digests: digests.clone(),
-            _process: pidfd,
+            process: pidfd,
         })))
     }
 
     /// Process number, for logs.
     pub(crate) fn pid(&self) -> i32 {
         self.0.pid
+    }
+
+    /// Whether the process that was attested still runs. When it does not, its connection is held
+    /// by another that nothing is known of.
+    pub(crate) fn is_alive(&self) -> bool {
+        has_exited(&self.0.process).is_ok_and(|exited| !exited)
     }
 
     /// What is known of it. Reads the whole executable, once, if the digest is asked for.
@@ -271,6 +282,30 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(has_exited(&pidfd).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_gone_has_nobody_to_speak_for_it() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let alive = Peer::attest(&ours, &Digests::default()).unwrap();
+        assert!(alive.is_alive());
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let gone = Peer(Arc::new(Proof {
+            pid: i32::try_from(child.id()).unwrap(),
+            uid: 0,
+            gid: 0,
+            executable: None,
+            digest: OnceCell::new(),
+            digests: Digests::default(),
+            process: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap(),
+        }));
+        assert!(gone.is_alive());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!gone.is_alive());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod supervisor;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use identity::{SpiffeId, x509::SvidProfile};
 use tokio::sync::{Semaphore, watch};
@@ -87,6 +87,8 @@ impl Office {
                 Ok(svid) => {
                     backoff.reset();
                     self.publish(&subject, svid);
+                    // Half of next to nothing is at once, and at once again.
+                    tokio::time::sleep(SHORTEST_PAUSE).await;
                 }
                 Err(error) => {
                     let pause = backoff.next(clock::jitter());
@@ -212,5 +214,7 @@ pub(crate) enum RenewError {
     Link(#[from] LinkError),
 }
 
+/// Between two certificates of one identity, however soon the first is over.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// Requests in flight at most.
 const AT_ONCE: usize = 8;

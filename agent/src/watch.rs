@@ -11,7 +11,7 @@ use api::agent::{
 };
 use identity::{
     TrustDomain,
-    deny_list::{ListKey, ListKeyError},
+    deny_list::{ListKey, ListKeyError, MAX_JWS_BYTES},
 };
 use rustls::{
     RootCertStore,
@@ -151,6 +151,10 @@ fn take(world: &World, list: &DenyListSnapshot, keys: &[ListKey]) {
     }
 }
 
+/// The longest deny list there may be, and what comes with it. The library's limit of 4 MB would cut
+/// off whoever is told of some thirty thousand revocations.
+const MAX_MESSAGE_BYTES: usize = MAX_JWS_BYTES + 64 * 1024;
+
 /// How long a revocation may take is how long this stream may be away.
 const DENY_LIST_BACKOFF: Backoff = Backoff::up_to(Duration::from_secs(1));
 
@@ -167,7 +171,9 @@ async fn follow<M, Opening>(
     loop {
         let channel = channels.borrow_and_update().clone();
         let attempt = async {
-            let mut stream = open(AgentServiceClient::new(channel)).await?.into_inner();
+            let client =
+                AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+            let mut stream = open(client).await?.into_inner();
             while let Some(message) = stream.message().await? {
                 backoff.reset();
                 apply(message);

@@ -67,9 +67,13 @@ impl Running {
 
     /// Waits until a part stops by itself, which it should not.
     pub async fn failed(&mut self) -> ServeError {
-        let part = match self.tasks.join_next().await {
-            Some(Ok(part)) => part,
-            _ => "authority",
+        let part = tokio::select! {
+            stopped = self.tasks.join_next() => match stopped {
+                Some(Ok(part)) => part,
+                _ => "authority",
+            },
+            // Without it nothing could be issued or revoked any more.
+            _ = &mut self.writer => "record",
         };
         ServeError::Stopped { part }
     }
@@ -94,7 +98,7 @@ impl Running {
         inventory.close_readers().await;
         drop(inventory);
         // The writer ends when its last handle is gone; connections may hold one a little longer.
-        if tokio::time::timeout(GRACE, writer).await.is_err() {
+        if !writer.is_finished() && tokio::time::timeout(GRACE, writer).await.is_err() {
             tracing::warn!("the record was not closed in time; its log is replayed at next start");
         }
         drop(data_dir);

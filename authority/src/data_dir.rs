@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::ca::files;
@@ -72,7 +72,7 @@ impl DataDir {
             }
         };
         match fs::metadata(path) {
-            Ok(found) if found.is_dir() => {}
+            Ok(found) if found.is_dir() => check_not_open_to_all(path, found.mode())?,
             Ok(_) => {
                 return Err(DataDirError::NotAFolder {
                     path: path.to_owned(),
@@ -107,6 +107,17 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Whoever can write to a folder can put a CA of their own into it before we do.
+fn check_not_open_to_all(path: &Path, mode: u32) -> Result<(), DataDirError> {
+    if mode & 0o002 == 0 {
+        return Ok(());
+    }
+    Err(DataDirError::OpenToAll {
+        path: path.to_owned(),
+        mode: mode & 0o7777,
+    })
 }
 
 fn create(path: &Path) -> Result<(), DataDirError> {

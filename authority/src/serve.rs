@@ -10,5 +10,6 @@ pub(crate) mod listener;
 pub(crate) mod own_certificate;
 pub(crate) mod peer;
 pub(crate) mod status;
+pub(crate) mod strangers;
 pub(crate) mod tls;
 pub(crate) mod watch;

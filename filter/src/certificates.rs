@@ -1,8 +1,8 @@
 //! Certificates seen, by their digest, so that each is parsed and its signature verified once.
 //!
 //! What is kept is about the certificate alone: its facts, or what is wrong with it. Dates, deny list
-//! and policies are looked at on every request. A new configuration starts with an empty store, for
-//! the issuers may have changed.
+//! and policies are looked at on every request. Each configuration has a store of its own: what was found
+//! out with the issuers of one must not count in another.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;

@@ -152,7 +152,7 @@ pub fn certificate<H: Host>(
     digest: &Sha256Digest,
     read: impl FnOnce() -> Result<Option<Vec<u8>>, AttributeError>,
 ) -> Result<Option<Rc<X509Svid>>, Fault> {
-    if let Some(known) = root.find_certificate(digest) {
+    if let Some(known) = plugin.find_certificate(digest) {
         return Ok(Some(known?));
     }
     let Some(pem) = read()? else { return Ok(None) };
@@ -168,7 +168,7 @@ pub fn certificate<H: Host>(
             note: Some(error.to_string()),
         });
     }
-    root.keep_certificate(*digest, known.clone());
+    plugin.keep_certificate(*digest, known.clone());
     Ok(Some(known?))
 }
 

@@ -7,9 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use identity::deny_list::{self as wire, DenyList, MAX_JWS_BYTES};
-use identity::x509::Sha256Digest;
 
-use crate::certificates::{Certificates, Known};
 use crate::deny_list::{Poller, REPLY_TIMEOUT, floor};
 use crate::hold::{HeldRequests, HoldLimitReached};
 use crate::host::{Buffer, HeaderMap, Host, HttpCall, LogLevel};
@@ -28,7 +26,6 @@ pub struct Root<H> {
     context: u32,
     host: H,
     plugin: RefCell<Option<Rc<Plugin>>>,
-    certificates: RefCell<Certificates>,
     poller: RefCell<Option<Poller>>,
     held: RefCell<HeldRequests>,
     clock: RefCell<Clock>,
@@ -44,7 +41,6 @@ impl<H: Host> Root<H> {
             metrics: Metrics::new(host.clone()),
             host,
             plugin: RefCell::default(),
-            certificates: RefCell::default(),
             poller: RefCell::default(),
             held: RefCell::default(),
             clock: RefCell::default(),
@@ -94,7 +90,6 @@ impl<H: Host> Root<H> {
             poller.inherit(own);
             poller
         });
-        replace(&self.certificates, Certificates::default());
         replace(&self.poller, poller);
         replace(&self.plugin, Some(plugin));
         self.metrics.count("countersign_config_accepted");
@@ -120,7 +115,7 @@ impl<H: Host> Root<H> {
         let poller = self.poller.try_borrow().ok()?;
         let poller = poller
             .as_ref()
-            .filter(|poller| poller.settings().verifies_like(wanted))?;
+            .filter(|poller| poller.settings().is_covered_by(wanted))?;
         let list = poller.list()?;
         wanted
             .floor
@@ -131,18 +126,6 @@ impl<H: Host> Root<H> {
     /// The deny list in hand.
     pub fn deny_list(&self) -> Option<Rc<DenyList>> {
         self.poller.try_borrow().ok()?.as_ref()?.list().cloned()
-    }
-
-    /// What is known of a certificate.
-    pub fn find_certificate(&self, digest: &Sha256Digest) -> Option<Known> {
-        self.certificates.try_borrow_mut().ok()?.find(digest)
-    }
-
-    /// Remembers what was found out about one.
-    pub fn keep_certificate(&self, digest: Sha256Digest, known: Known) {
-        if let Ok(mut certificates) = self.certificates.try_borrow_mut() {
-            certificates.keep(digest, known);
-        }
     }
 
     /// Holds a request.

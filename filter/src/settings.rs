@@ -1,13 +1,16 @@
 //! The configuration in force.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::rc::Rc;
 
 use identity::SpiffeId;
 use identity::deny_list::ListKey;
+use identity::x509::Sha256Digest;
 use policy::config::{self, CompiledConfig, CompiledDenyList, PluginConfig, StaleList};
 
+use crate::certificates::{Certificates, Known};
 use crate::deny_list::floor::{self, Floor};
 
 pub use policy::config::{Direction, HoldLimits, MAX_CONFIG_BYTES};
@@ -17,6 +20,7 @@ pub use policy::config::{Direction, HoldLimits, MAX_CONFIG_BYTES};
 pub struct Plugin {
     compiled: CompiledConfig,
     deny_list: Option<Rc<DenyListSettings>>,
+    certificates: RefCell<Certificates>,
 }
 
 /// Where the deny list comes from and which lists are accepted.
@@ -36,6 +40,8 @@ pub struct DenyListSettings {
     pub floor: Option<Floor>,
     /// Name of the floor shared between the proxy's threads.
     pub floor_key: String,
+    /// The mesh's own trust domain, whose list it is.
+    pub trust_domain: String,
 }
 
 impl Plugin {
@@ -53,6 +59,7 @@ impl Plugin {
         Ok(Self {
             compiled,
             deny_list,
+            certificates: RefCell::default(),
         })
     }
 
@@ -60,6 +67,18 @@ impl Plugin {
     #[must_use]
     pub const fn deny_list(&self) -> Option<&Rc<DenyListSettings>> {
         self.deny_list.as_ref()
+    }
+
+    /// What is known of a certificate.
+    pub fn find_certificate(&self, digest: &Sha256Digest) -> Option<Known> {
+        self.certificates.try_borrow_mut().ok()?.find(digest)
+    }
+
+    /// Remembers what was found out about one.
+    pub fn keep_certificate(&self, digest: Sha256Digest, known: Known) {
+        if let Ok(mut certificates) = self.certificates.try_borrow_mut() {
+            certificates.keep(digest, known);
+        }
     }
 
     /// Who the servers of a cluster may be; `None` for a cluster that is not named.
@@ -89,6 +108,7 @@ impl Deref for Plugin {
 
 impl DenyListSettings {
     fn new(list: CompiledDenyList, trust_domain: &str) -> Self {
+        let floor_key = floor::key(trust_domain, &list.keys);
         Self {
             cluster: list.cluster,
             path: list.path,
@@ -96,13 +116,16 @@ impl DenyListSettings {
             keys: list.keys,
             stale_denies: list.stale == StaleList::Deny,
             floor: list.floor.map(|floor| (floor.epoch, floor.sequence)),
-            floor_key: floor::key(trust_domain),
+            floor_key,
+            trust_domain: trust_domain.to_owned(),
         }
     }
 
-    /// Whether another poller's list would be accepted here: the same keys, the same trust domain.
+    /// Whether every list that was verified with these settings would be with `other`: the same trust
+    /// domain, and all of the keys.
     #[must_use]
-    pub fn verifies_like(&self, other: &Self) -> bool {
-        self.keys == other.keys && self.floor_key == other.floor_key
+    pub fn is_covered_by(&self, other: &Self) -> bool {
+        self.trust_domain == other.trust_domain
+            && self.keys.iter().all(|key| other.keys.contains(key))
     }
 }

@@ -165,6 +165,11 @@ impl Conversation {
     }
 
     async fn respond(&mut self) -> Result<Option<DiscoveryResponse>, Status> {
+        if !self.peer.is_alive() {
+            return Err(Status::permission_denied(
+                "the process that opened this connection has exited",
+            ));
+        }
         let snapshot = self.present.borrow_and_update().clone();
         // Before the entries are known nobody can be told what they may have.
         let Some(entries) = &snapshot.entries else {

@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use identity::{
     UnixTime,
-    deny_list::{ListKey, Payload, assemble, signing_input},
+    deny_list::{ListKey, Payload, PayloadEntry, assemble, signing_input},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
@@ -72,6 +72,16 @@ impl Ca {
 
     /// An empty deny list, signed.
     pub(crate) fn deny_list(&self, epoch: u64, sequence: u64) -> api::agent::DenyListSnapshot {
+        self.deny_list_of(epoch, sequence, Vec::new())
+    }
+
+    /// A deny list, signed.
+    pub(crate) fn deny_list_of(
+        &self,
+        epoch: u64,
+        sequence: u64,
+        entries: Vec<PayloadEntry>,
+    ) -> api::agent::DenyListSnapshot {
         let now = unix_now();
         let payload = Payload {
             schema_version: 1,
@@ -79,7 +89,7 @@ impl Ca {
             sequence,
             issued: UnixTime::from_secs(now),
             expires: UnixTime::from_secs(now + 60),
-            entries: Vec::new(),
+            entries,
         };
         let key = ListKey::from_spki_der(&self.list_key.subject_public_key_info()).unwrap();
         let input = signing_input(&payload, key.kid());

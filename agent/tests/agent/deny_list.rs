@@ -1,5 +1,11 @@
 //! The deny list on its way to the filters.
 
+use identity::{
+    UnixTime,
+    deny_list::{MAX_ENTRIES, PayloadEntry, State},
+    x509::Sha256Digest,
+};
+
 use crate::{
     authority::Authority,
     harness::{Agent, Home, get},
@@ -53,6 +59,25 @@ async fn passes_the_list_on_unchanged_and_only_when_it_is_news() {
         let (code, _) = get(&agent.socket, &format!("/v1/denylist?{bad}")).await;
         assert_eq!(code, 400, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn passes_on_a_list_as_long_as_lists_may_be() {
+    let authority = Authority::up().await;
+    let (_home, agent) = agent_of(&authority).await;
+    let entries = (0..MAX_ENTRIES)
+        .map(|number| PayloadEntry {
+            sha256: Sha256Digest::of(&number.to_be_bytes()),
+            state: State::Suspended,
+            since: UnixTime::from_secs(1_800_000_000),
+        })
+        .collect();
+    let list = authority.ca.deny_list_of(1, 1, entries);
+    authority.deny_list.send_replace(Some(list.clone()));
+    has_sequence(&agent, (1, 1)).await;
+    let (code, body) = get(&agent.socket, "/v1/denylist?since=0").await;
+    assert_eq!(code, 200);
+    assert_eq!(body.len(), list.jws.len());
 }
 
 #[tokio::test]

@@ -36,6 +36,19 @@ async fn pushes_each_renewed_certificate_with_a_new_key() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_nearly_over_is_not_renewed_in_a_frenzy() {
+    let authority = Authority::up().await;
+    // As from a CA at its end, or when this machine's clock is ahead by almost a lifetime.
+    authority.state().ttl = Duration::from_secs(1);
+    authority.entries.send_replace(vec![entry(HTTPBIN)]);
+    let home = Home::new(&authority);
+    let _agent = home.started().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = authority.issued(HTTPBIN);
+    assert!((2..=10).contains(&asked), "{asked} times in three seconds");
+}
+
+#[tokio::test]
 async fn renews_its_own_certificate_and_goes_on_watching_with_it() {
     let authority = Authority::up().await;
     authority.state().agent_ttl = Duration::from_secs(3);

@@ -26,6 +26,9 @@ pub(crate) struct Guard {
     pub(crate) caller_sha256: Option<String>,
     /// Hash of the join token, which must be unspent and unexpired, and is spent hereby.
     pub(crate) token_hash: Option<String>,
+    /// Whether the identity may be suspended: only the authority's own, or nobody could come in to
+    /// take the suspension back.
+    pub(crate) despite_suspension: bool,
 }
 
 /// Which part of the guard failed.
@@ -90,6 +93,7 @@ async fn insert(
         .bind(&svid.der)
         .bind(&guard.caller_sha256)
         .bind(&guard.token_hash)
+        .bind(guard.despite_suspension)
         .execute(&mut *connection)
         .await?
         .rows_affected();
@@ -160,9 +164,9 @@ INSERT INTO certificates (
     serial, sha256, spiffe_id, issuer_sha256, key_type, spki_sha256, not_before, not_after,
     issued_at, caller, proof, entry_id, state_since, der)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13
-WHERE NOT EXISTS (
+WHERE (?16 OR NOT EXISTS (
         SELECT 1 FROM certificates
-        WHERE spiffe_id = ?3 AND state = 'suspended' AND not_after >= ?9)
+        WHERE spiffe_id = ?3 AND state = 'suspended' AND not_after >= ?9))
     AND (?12 IS NULL OR EXISTS (SELECT 1 FROM entries WHERE id = ?12))
     AND (?14 IS NULL OR EXISTS (
         SELECT 1 FROM certificates WHERE sha256 = ?14 AND state = 'good'))

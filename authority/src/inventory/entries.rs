@@ -46,7 +46,8 @@ impl Inventory {
             .await
     }
 
-    /// Records a refusal and lets the oldest go beyond [`MAX_REFUSALS`].
+    /// Records a refusal and lets the oldest go beyond [`MAX_REFUSALS`]. Alarms are counted by
+    /// themselves, up to [`MAX_ALARMS`]: anybody can cause a flood of the others.
     pub(crate) async fn record_refusal(
         &self,
         refusal: RefusalRecord,
@@ -66,12 +67,12 @@ impl Inventory {
                     .bind(refusal.alarm)
                     .execute(&mut *connection)
                     .await?;
-                    sqlx::query(
-                        "DELETE FROM refusals WHERE id <= (SELECT max(id) FROM refusals) - ?",
-                    )
-                    .bind(MAX_REFUSALS)
-                    .execute(connection)
-                    .await?;
+                    let (outdated, kept) = if refusal.alarm {
+                        (OUTDATED_ALARMS, MAX_ALARMS)
+                    } else {
+                        (OUTDATED_REFUSALS, MAX_REFUSALS)
+                    };
+                    sqlx::query(outdated).bind(kept).execute(connection).await?;
                     Ok(())
                 })
             })
@@ -110,3 +111,10 @@ impl Inventory {
 
 /// Most refusals kept, so that a flood of bad requests does not fill the disk.
 pub(crate) const MAX_REFUSALS: i64 = 100_000;
+/// Most alarms kept. To cause one takes a token or a certificate that was once ours.
+const MAX_ALARMS: i64 = 10_000;
+/// By distance, not by count: it costs the same however many there are.
+const OUTDATED_REFUSALS: &str =
+    "DELETE FROM refusals WHERE alarm = 0 AND id <= (SELECT max(id) FROM refusals) - ?";
+const OUTDATED_ALARMS: &str = "DELETE FROM refusals WHERE alarm = 1 AND id <= (\
+     SELECT id FROM refusals WHERE alarm = 1 ORDER BY id DESC LIMIT 1 OFFSET ?)";

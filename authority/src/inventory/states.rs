@@ -1,5 +1,6 @@
 //! Suspending, resuming and revoking, and the deny list's number that goes with each.
 
+use identity::deny_list::MAX_CLOCK_AHEAD_SECONDS;
 use identity::{SpiffeId, UnixTime};
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
@@ -284,6 +285,9 @@ async fn count_up(connection: &mut SqliteConnection) -> Result<ListHead, sqlx::E
     })
 }
 
+/// What belongs on a list of `now`: also what has just expired. A verifier takes a list from a
+/// little ahead of its own clock, and by that clock the certificate may still be valid (RFC 5280
+/// §3.3 keeps entries on CRLs beyond expiry for the same reason).
 async fn denied(
     connection: &mut SqliteConnection,
     now: UnixTime,
@@ -292,7 +296,7 @@ async fn denied(
         "SELECT sha256, state, state_since FROM certificates \
          WHERE state <> 'good' AND not_after >= ? ORDER BY sha256",
     )
-    .bind(now.as_secs())
+    .bind(now.as_secs().saturating_sub(MAX_CLOCK_AHEAD_SECONDS))
     .fetch_all(connection)
     .await?;
     rows.into_iter()

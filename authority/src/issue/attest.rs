@@ -9,7 +9,7 @@ use crate::issue::caller::Caller;
 use crate::issue::refusal::{ProofFault, Refusal};
 
 /// What a request came with.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Presented {
     /// The `authorization` header.
     pub(crate) authorization: Option<Zeroizing<String>>,

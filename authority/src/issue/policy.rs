@@ -4,7 +4,7 @@ use identity::x509::Validity;
 use identity::{SpiffeId, TrustDomain, UnixTime};
 
 use crate::inventory::EntryRecord;
-use crate::issue::caller::{Caller, Lifetimes, Wish};
+use crate::issue::caller::{Caller, Lifetimes, Proof, Wish};
 use crate::issue::csr::VerifiedCsr;
 use crate::issue::grant::{Grant, ServerNames};
 use crate::issue::refusal::{ProofFault, Refusal};
@@ -109,6 +109,19 @@ impl IssuancePolicy {
         Ok(())
     }
 
+    /// Whether an entry may give `id` to a workload. The identities below `countersign/` are agents'
+    /// and the authority's own: an entry for one would let an agent be another.
+    ///
+    /// # Errors
+    /// [`Refusal`] as of [`check_assignable`](Self::check_assignable), or if it is one of these.
+    pub fn check_workload(&self, id: &SpiffeId) -> Result<(), Refusal> {
+        self.check_assignable(id)?;
+        if is_ours(id) {
+            return Err(Refusal::Reserved { wanted: id.clone() });
+        }
+        Ok(())
+    }
+
     /// Decides. The standing is checked again, atomically, when the certificate is recorded.
     ///
     /// # Errors
@@ -207,6 +220,12 @@ fn check_right(
     };
     let entry = entry.filter(|entry| entry.spiffe_id == *subject);
     if certificate.spiffe_id == *subject {
+        // The operator chose its lifetime; renewals would make that, and the choice, worthless.
+        if certificate.proof == Proof::Operator.as_str() {
+            return Err(Refusal::NotRenewable {
+                wanted: subject.clone(),
+            });
+        }
         // A renewal needs no entry, unless the certificate was had through one.
         return match (&certificate.entry_id, entry) {
             (None, _) => Ok(()),
@@ -217,12 +236,21 @@ fn check_right(
         };
     }
     match entry {
+        Some(_) if is_ours(subject) => Err(Refusal::Reserved {
+            wanted: subject.clone(),
+        }),
         Some(entry) if entry.parent_id == certificate.spiffe_id => Ok(()),
         _ => Err(Refusal::NotParented {
             caller: certificate.spiffe_id.clone(),
             wanted: subject.clone(),
         }),
     }
+}
+
+/// Whether an identity is one of Countersign's own parts.
+fn is_ours(id: &SpiffeId) -> bool {
+    let mut segments = id.path().split('/').filter(|segment| !segment.is_empty());
+    segments.next() == Some("countersign")
 }
 
 /// How long after a token was spent the same key may ask again for a reply that was lost, in

@@ -69,6 +69,12 @@ pub enum Refusal {
         /// The identity asked for.
         wanted: SpiffeId,
     },
+    /// The operator issued the certificate for as long as the operator saw fit.
+    #[error("the certificate of {wanted} was issued by the operator and does not renew itself")]
+    NotRenewable {
+        /// The identity asked for.
+        wanted: SpiffeId,
+    },
     /// An unexpired certificate of the identity is suspended.
     #[error("{wanted} has a suspended certificate")]
     IdentitySuspended {
@@ -136,6 +142,7 @@ impl Refusal {
             | Self::NotParented { .. }
             | Self::TokenBoundElsewhere { .. }
             | Self::EntryGone { .. }
+            | Self::NotRenewable { .. }
             | Self::IdentitySuspended { .. } => RefusalClass::Denied,
             Self::Proof(_) => RefusalClass::Unauthenticated,
             Self::Csr(_) | Self::TtlTooLong { .. } | Self::BadField { .. } => RefusalClass::Invalid,
@@ -155,6 +162,7 @@ impl Refusal {
             Self::NotParented { .. } => "not_parented",
             Self::TokenBoundElsewhere { .. } => "token_bound_elsewhere",
             Self::EntryGone { .. } => "entry_gone",
+            Self::NotRenewable { .. } => "not_renewable",
             Self::IdentitySuspended { .. } => "identity_suspended",
         }
     }

@@ -19,6 +19,10 @@ use crate::issue::{Issuance, Wish, leaf_pem};
 use crate::revoke::Publisher;
 use crate::serve::{convert, peer, status};
 
+use self::fields::{hex_text, id, is_selector, limit, optional_id};
+
+mod fields;
+
 /// Serves administration.
 #[derive(Clone, Debug)]
 pub(crate) struct AdminApi {
@@ -45,22 +49,25 @@ impl AdminService for AdminApi {
             .entry
             .ok_or_else(|| Status::invalid_argument("entry: it is missing"))?;
         let record = self.new_entry(entry)?;
-        let created = self
-            .issuance
-            .inventory()
-            .create_entry(record.clone())
-            .await
-            .map_err(|error| status::of_inventory(&error))?;
-        if !created {
-            return Err(Status::already_exists(
-                "there is an entry with this parent, identity and selectors",
-            ));
-        }
-        self.entries
-            .send_modify(|generation| *generation = generation.wrapping_add(1));
-        Ok(Response::new(CreateEntryResponse {
-            entry: Some(convert::entry(record)),
-        }))
+        let api = self.clone();
+        to_its_end(async move {
+            let created = api
+                .issuance
+                .inventory()
+                .create_entry(record.clone())
+                .await
+                .map_err(|error| status::of_inventory(&error))?;
+            if !created {
+                return Err(Status::already_exists(
+                    "there is an entry with this parent, identity and selectors",
+                ));
+            }
+            api.announce_entries();
+            Ok(Response::new(CreateEntryResponse {
+                entry: Some(convert::entry(record)),
+            }))
+        })
+        .await
     }
 
     async fn list_entries(
@@ -85,18 +92,21 @@ impl AdminService for AdminApi {
         request: Request<DeleteEntryRequest>,
     ) -> Result<Response<DeleteEntryResponse>, Status> {
         let id = request.into_inner().id;
-        let deleted = self
-            .issuance
-            .inventory()
-            .delete_entry(id)
-            .await
-            .map_err(|error| status::of_inventory(&error))?;
-        if !deleted {
-            return Err(Status::not_found("no entry has this id"));
-        }
-        self.entries
-            .send_modify(|generation| *generation = generation.wrapping_add(1));
-        Ok(Response::new(DeleteEntryResponse {}))
+        let api = self.clone();
+        to_its_end(async move {
+            let deleted = api
+                .issuance
+                .inventory()
+                .delete_entry(id)
+                .await
+                .map_err(|error| status::of_inventory(&error))?;
+            if !deleted {
+                return Err(Status::not_found("no entry has this id"));
+            }
+            api.announce_entries();
+            Ok(Response::new(DeleteEntryResponse {}))
+        })
+        .await
     }
 
     async fn create_join_token(
@@ -227,11 +237,14 @@ impl AdminService for AdminApi {
             Some(WireSelector::SpiffeId(text)) => Selector::Identity(id("spiffe_id", &text)?),
             None => return Err(Status::invalid_argument("selector: it is missing")),
         };
-        let change = self
-            .publisher
-            .change(selector, action, request.reason, operator)
-            .await
-            .map_err(|error| status::of_publish(&error))?;
+        let publisher = Arc::clone(&self.publisher);
+        let change = to_its_end(async move {
+            publisher
+                .change(selector, action, request.reason, operator)
+                .await
+                .map_err(|error| status::of_publish(&error))
+        })
+        .await?;
         Ok(Response::new(ChangeStateResponse {
             changed: change.changed.iter().map(convert::certificate).collect(),
             deny_list_epoch: change.head.epoch,
@@ -316,11 +329,27 @@ impl AdminApi {
         Ok(EntryRecord {
             id: hex::encode(id),
             parent_id: self.assignable("entry.parent_id", &entry.parent_id)?,
-            spiffe_id: self.assignable("entry.spiffe_id", &entry.spiffe_id)?,
+            spiffe_id: self.workload("entry.spiffe_id", &entry.spiffe_id)?,
             selectors,
             ttl_seconds: entry.ttl_seconds,
             created_at: self.issuance.now(),
         })
+    }
+
+    /// Tells the agents to read their entries again.
+    fn announce_entries(&self) {
+        self.entries
+            .send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
+
+    /// An identity that an entry may give.
+    fn workload(&self, field: &str, text: &str) -> Result<SpiffeId, Status> {
+        let id = id(field, text)?;
+        self.issuance
+            .policy()
+            .check_workload(&id)
+            .map_err(|refusal| Status::invalid_argument(format!("{field}: {refusal}")))?;
+        Ok(id)
     }
 
     /// An identity of our trust domain that is nobody's own.
@@ -334,49 +363,21 @@ impl AdminApi {
     }
 }
 
-fn id(field: &str, text: &str) -> Result<SpiffeId, Status> {
-    SpiffeId::new(text)
-        .map_err(|error| Status::invalid_argument(format!("{field}: {text:?}: {error}")))
-}
-
-fn optional_id(field: &str, text: &str) -> Result<Option<SpiffeId>, Status> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        id(field, text).map(Some)
-    }
-}
-
-fn limit(asked: u32) -> Result<u32, Status> {
-    match asked {
-        0 => Ok(DEFAULT_LIMIT),
-        1..=MAX_LIMIT => Ok(asked),
-        _ => Err(Status::invalid_argument("limit: it is more than 10000")),
-    }
-}
-
-/// Hex as the record holds it: lower case, without the colons some tools print.
-fn hex_text(text: &str) -> String {
-    text.chars()
-        .filter(|c| *c != ':')
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
-}
-
-fn is_selector(text: &str) -> bool {
-    text.len() <= MAX_SELECTOR_BYTES
-        && text
-            .split_once(':')
-            .is_some_and(|(kind, value)| !kind.is_empty() && !value.is_empty())
+/// Runs `work` to its end, also if the operator hangs up meanwhile (which drops the call): what is
+/// on record must be announced as well.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a call broke off");
+        Err(Status::internal("the call broke off"))
+    })
 }
 
 const DEFAULT_TOKEN_SECONDS: i64 = 600;
 const MAX_TOKEN_SECONDS: i64 = 86_400;
-const DEFAULT_LIMIT: u32 = 100;
-const MAX_LIMIT: u32 = 10_000;
 const MAX_REASON_BYTES: usize = 1024;
 const MAX_SELECTORS: usize = 32;
-const MAX_SELECTOR_BYTES: usize = 1024;
 
 #[cfg(test)]
 mod tests;

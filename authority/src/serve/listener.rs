@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::serve::peer::TlsConnection;
+use crate::serve::strangers::{Ending, Strangers};
 
 /// Connections with TLS done, until `stopping`.
 pub(crate) fn accept(
@@ -36,6 +37,7 @@ async fn run(
     stopping: CancellationToken,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let strangers = Strangers::new(STRANGERS);
     loop {
         let permit = tokio::select! {
             () = stopping.cancelled() => return,
@@ -49,8 +51,9 @@ async fn run(
         match accepted {
             Ok((stream, address)) => {
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                let strangers = strangers.clone();
                 tokio::spawn(async move {
-                    match handshake(acceptor, stream).await {
+                    match handshake(acceptor, stream, &strangers).await {
                         // Nobody listening any more: the authority is stopping.
                         Ok(connection) => drop(sender.send(Ok(connection)).await),
                         Err(error) => tracing::debug!(%error, %address, "no TLS"),
@@ -67,17 +70,29 @@ async fn run(
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsConnection> {
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    strangers: &Strangers,
+) -> io::Result<TlsConnection> {
     stream.set_nodelay(true)?;
-    tokio::time::timeout(PATIENCE, acceptor.accept(stream))
+    let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream))
         .await
-        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))?
+        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    let (_, session) = stream.get_ref();
+    Ok(match session.peer_certificates() {
+        Some(_) => Ending::never(stream),
+        None => strangers.admit(stream),
+    })
 }
 
-/// Handshakes at a time; each costs a signature and a verification.
-const HANDSHAKES: usize = 512;
+/// Handshakes at a time; each costs a signature and a verification. Together with the strangers
+/// they stay well below the 1,024 file descriptors a process has by default.
+const HANDSHAKES: usize = 384;
+/// Connections without a client certificate.
+const STRANGERS: usize = 384;
 /// Finished connections that wait to be served.
 const ACCEPTED: usize = 64;
 /// A client that takes longer for its handshake is let go.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);

@@ -73,13 +73,23 @@ pub(crate) async fn issue(issuance: &Issuance) -> Result<OwnCertificate, OwnCert
 }
 
 /// Renews the serving certificate at half of what is left, for ever; sooner after a failure.
+///
+/// Looks at the clock every second: a timer stands still while a machine sleeps, and certificates
+/// expire by the clock. A clock that is set back delays nothing.
 pub(crate) async fn renew(
     issuance: Issuance,
     serving: Arc<ServingCertificate>,
     mut not_after: UnixTime,
 ) {
     loop {
-        tokio::time::sleep(wait(not_after, issuance.now())).await;
+        let now = issuance.now();
+        let seconds = wait(not_after, now);
+        let due = now.plus_secs(seconds).unwrap_or(not_after);
+        let mut steps = 0;
+        while steps < seconds && issuance.now() < due {
+            tokio::time::sleep(STEP).await;
+            steps += 1;
+        }
         match issue(&issuance).await {
             Ok(own) => {
                 serving.replace(own.key);
@@ -94,8 +104,9 @@ pub(crate) async fn renew(
     }
 }
 
-/// Half of the time left, at least a second, so that failures are tried again ever sooner.
-fn wait(not_after: UnixTime, now: UnixTime) -> Duration {
-    let half = not_after.secs_since(now) / 2;
-    Duration::from_secs(u64::try_from(half).unwrap_or(0).max(1))
+/// Half of the seconds left, at least one, so that failures are tried again ever sooner.
+fn wait(not_after: UnixTime, now: UnixTime) -> i64 {
+    (not_after.secs_since(now) / 2).max(1)
 }
+
+const STEP: Duration = Duration::from_secs(1);

@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 use crate::issue::attest::{self, Presented};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
 use crate::serve::status;
+use crate::serve::strangers::Ending;
 
 /// A connection as the listener makes it.
-pub(crate) type TlsConnection = tokio_rustls::server::TlsStream<TcpStream>;
+pub(crate) type TlsConnection = Ending<tokio_rustls::server::TlsStream<TcpStream>>;
 
 /// The token and the client certificate a request came with.
 pub(crate) fn presented<T>(request: &Request<T>) -> Result<Presented, Refusal> {

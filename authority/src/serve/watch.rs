@@ -32,14 +32,17 @@ pub(crate) struct Session {
 impl Session {
     /// Waits until the stream must end, and says why.
     async fn ended(&mut self) -> Status {
-        let left = self
-            .not_after
-            .secs_since(self.clock.now())
-            .saturating_add(1);
-        let left = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-        let expiry = tokio::time::sleep(left);
-        tokio::pin!(expiry);
         loop {
+            // By the clock, anew at each list: timers stand still while a machine sleeps, and
+            // clocks are set.
+            let left = self
+                .not_after
+                .secs_since(self.clock.now())
+                .saturating_add(1);
+            let expired = Status::unauthenticated("the client certificate has expired");
+            let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) else {
+                return expired;
+            };
             if self.lists.borrow_and_update().denies(&self.sha256) {
                 return Status::permission_denied("the client certificate is not good any more");
             }
@@ -47,9 +50,7 @@ impl Session {
                 () = self.stopping.cancelled() => {
                     return Status::unavailable("the authority is stopping");
                 }
-                () = &mut expiry => {
-                    return Status::unauthenticated("the client certificate has expired");
-                }
+                () = tokio::time::sleep(Duration::from_secs(left)) => return expired,
                 changed = self.lists.changed() => if changed.is_err() {
                     return Status::unavailable("the authority is stopping");
                 }

@@ -2,10 +2,11 @@
 
 use api::admin::{CertificateState, StateAction, change_state_request::Selector};
 use authority::AwsLcVerifier;
+use authority::clock::ManualClock;
 use identity::deny_list::{self, DenyList, ListKey, MAX_CLOCK_AHEAD_SECONDS, State};
 use tonic::Code;
 
-use crate::support::{AGENT, Ask, Authority, HTTPBIN, Held, OTHER_AGENT, key};
+use crate::support::{AGENT, Ask, Authority, HTTPBIN, Held, OTHER_AGENT, key, real_now};
 
 #[tokio::test]
 async fn a_suspended_identity_gets_nothing_until_it_is_resumed() {
@@ -208,7 +209,7 @@ async fn sequence_and_states_survive_a_restart() {
     let authority = Authority::start_in(dir, |_| {}).await;
     assert_eq!(authority.status().await.deny_list_key_pems, keys);
     let after = list(&authority, &watcher).await;
-    assert_eq!(after.epoch(), before.epoch());
+    assert!(after.epoch() >= before.epoch());
     assert!(after.sequence() > before.sequence());
     assert_eq!(after.state_of(&agent.svid).unwrap().state, State::Revoked);
     let now = authority.certificates().await;
@@ -218,6 +219,45 @@ async fn sequence_and_states_survive_a_restart() {
         .ask(&watcher, &key(), &Ask::default())
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_record_restored_from_a_backup_numbers_no_list_a_second_time() {
+    let dir = Authority::start().await.stop().await;
+    let record = dir.path().join("data/countersign.db");
+    let backup = dir.path().join("backup.db");
+    std::fs::copy(&record, &backup).unwrap();
+
+    let authority = Authority::start_in(dir, |_| {}).await;
+    let agent = authority.agent(AGENT).await;
+    for action in [StateAction::Suspend, StateAction::Resume] {
+        let serial = Selector::Serial(agent.serial());
+        authority.change(serial, action).await.unwrap();
+    }
+    let status = authority.status().await;
+    let before = (status.deny_list_epoch, status.deny_list_sequence);
+    let dir = authority.stop().await;
+
+    std::fs::copy(&backup, &record).unwrap();
+    let authority = Authority::start_in(dir, |settings| {
+        let later = real_now().plus_secs(5).unwrap();
+        settings.clock = std::sync::Arc::new(ManualClock::new(later));
+    })
+    .await;
+    let status = authority.status().await;
+    let after = (status.deny_list_epoch, status.deny_list_sequence);
+    assert!(after > before, "{after:?} follows {before:?}");
+    assert!(after.0 > before.0);
+    let dir = authority.stop().await;
+
+    // Nor does a clock that is set back take a number back.
+    let authority = Authority::start_in(dir, |settings| {
+        let earlier = real_now().plus_secs(-600).unwrap();
+        settings.clock = std::sync::Arc::new(ManualClock::new(earlier));
+    })
+    .await;
+    let status = authority.status().await;
+    assert!((status.deny_list_epoch, status.deny_list_sequence) > after);
 }
 
 /// The list as an agent gets it, verified as a filter does.

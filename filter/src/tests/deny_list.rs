@@ -1,7 +1,8 @@
-use identity::deny_list::State;
+use identity::deny_list::{ListKey, State};
 use serde_json::json;
 
 use super::world::{HTTPBIN, NOW, REQUEST, ROOT, SLEEP, Signer, World};
+use crate::deny_list::floor;
 use crate::host::{Action, Status};
 
 fn with_list() -> World {
@@ -140,7 +141,8 @@ fn an_older_list_is_refused_and_the_one_in_hand_stays() {
 #[test]
 fn the_floor_is_shared_between_threads_and_comes_from_the_configuration_too() {
     let world = with_list();
-    let key = "countersign.deny_list.floor/cluster.local";
+    let signer = ListKey::from_pem(&world.signer.public_pem()).unwrap();
+    let key = &floor::key("cluster.local", &[signer]);
     world.host.set_shared(key, b"1:10");
     world.deliver(&world.signer.list(1, 9, NOW, &[]));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
@@ -158,6 +160,35 @@ fn the_floor_is_shared_between_threads_and_comes_from_the_configuration_too() {
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
     world.deliver(&world.signer.list(3, 2, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
+}
+
+#[test]
+fn an_authority_made_anew_is_not_held_to_the_numbers_of_the_one_before() {
+    let world = with_list();
+    world.deliver(&world.signer.list(1, 100, NOW, &[]));
+    let anew = Signer::new();
+    let mut config = world.with_deny_list(world.inbound_config());
+    config["denyList"]["keys"] = json!([anew.public_pem()]);
+    assert!(world.configure(&config));
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
+    world.deliver(&anew.list(1, 1, NOW, &[]));
+    assert_eq!(ask(&world), Ok(()));
+}
+
+#[test]
+fn a_key_that_is_added_does_not_cost_the_list_in_hand() {
+    let world = with_list();
+    world.deliver(&world.signer.list(1, 7, NOW, &[]));
+    let mut config = world.with_deny_list(world.inbound_config());
+    config["denyList"]["keys"] = json!([Signer::new().public_pem(), world.signer.public_pem()]);
+    assert!(world.configure(&config));
+    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
+    assert_eq!(ask(&world), Ok(()));
+    // Nor is the one that signed it to be dropped without one of the others having signed.
+    config["denyList"]["keys"] = json!([Signer::new().public_pem()]);
+    assert!(world.configure(&config));
+    assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
 }
 
 #[test]

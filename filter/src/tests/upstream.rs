@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::world::{Authority, HTTPBIN, REQUEST, ROOT, SLEEP, World};
 use crate::host::{Action, Status};
 
@@ -271,4 +273,23 @@ fn a_tick_that_cannot_be_set_does_not_let_a_request_pass() {
     world.send_to(8, "httpbin");
     assert_eq!(world.vm.on_request_headers(8), Action::Pause);
     assert_eq!(world.host.tick(), 1);
+}
+
+#[test]
+fn what_a_held_request_finds_out_under_its_configuration_does_not_count_in_the_next() {
+    let world = World::outbound();
+    let leaf = world.authority.leaf(HTTPBIN);
+    world.send_to(REQUEST, "httpbin");
+    assert_eq!(world.vm.on_request_headers(REQUEST), Action::Pause);
+    let mut config = world.outbound_config();
+    config["trust"]["cluster.local"]["issuers"] = json!([Authority::new().pem]);
+    assert!(world.configure(&config));
+    world.host.enter(REQUEST);
+    world.connect(&leaf);
+    world.tick();
+    assert_eq!(world.host.take_resumed(), [REQUEST]);
+
+    world.send_to(8, "httpbin");
+    world.connect(&leaf);
+    assert_eq!(world.decide_context(8), Err("unknown_issuer".to_owned()));
 }
