@@ -75,7 +75,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Signs a first list. Lists live for `life_seconds`.
+    /// Opens an epoch and signs its first list. Lists live for `life_seconds`.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -86,6 +86,7 @@ impl Publisher {
         life_seconds: i64,
     ) -> Result<Self, PublishError> {
         let now = clock.now();
+        inventory.open_epoch(now).await?;
         let (head, denied) = inventory.next_list(now).await?;
         let first = sign(&signer, head, &denied, now, life_seconds)?;
         let (published, _) = watch::channel(Arc::new(first));

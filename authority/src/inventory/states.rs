@@ -128,6 +128,26 @@ impl Inventory {
             .await
     }
 
+    /// Opens a new epoch of the deny list, named after the second it is opened in. Sequence numbers
+    /// go on.
+    ///
+    /// An authority does so at each start, since a record that was restored from a backup cannot
+    /// tell: it would give out numbers a second time, which verifiers refuse until they have passed
+    /// the highest known. A clock that is set back changes nothing.
+    pub(crate) async fn open_epoch(&self, now: UnixTime) -> Result<(), InventoryError> {
+        self.writer
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("UPDATE deny_list_head SET epoch = max(epoch, ?)")
+                        .bind(now.as_secs())
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
     /// The next number of the deny list, durable, and what belongs on it.
     pub(crate) async fn next_list(
         &self,

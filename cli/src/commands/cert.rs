@@ -94,8 +94,14 @@ pub(crate) async fn issue(
         ttl_seconds,
     };
     // Before anything is issued: a certificate that cannot be kept would only be a record.
-    cert_files::prepare(out)?;
-    let answer = admin.issue_certificate(request).await?.into_inner();
+    let made = cert_files::prepare(out)?;
+    let answer = match admin.issue_certificate(request).await {
+        Ok(answer) => answer.into_inner(),
+        Err(refused) => {
+            cert_files::forget(made);
+            return Err(refused.into());
+        }
+    };
     let Some((root, chain)) = answer.cert_chain.split_last() else {
         return Err(Failure::Check(
             "the authority answered without a chain".to_owned(),

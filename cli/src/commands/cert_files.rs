@@ -7,16 +7,27 @@ use std::path::Path;
 
 use crate::failure::Failure;
 
-/// Makes `folder` if it is not there, and tries whether files can be written to it.
+/// Makes `folder` if it is not there, and tries whether files can be written to it; gives the
+/// folder back if it was made here.
 ///
 /// # Errors
-/// When they cannot.
-pub(crate) fn prepare(folder: &Path) -> Result<(), Failure> {
+/// When it cannot be made or written to.
+pub(crate) fn prepare(folder: &Path) -> Result<Option<&Path>, Failure> {
+    let made = (!folder.exists()).then_some(folder);
     fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, error))?;
     let probe = folder.join(".countersign-probe");
     replace(&probe, b"", 0o600)
         .and_then(|()| fs::remove_file(&probe))
-        .map_err(|error| Failure::file("write to", folder, error))
+        .map_err(|error| Failure::file("write to", folder, error))?;
+    Ok(made)
+}
+
+/// Removes what [`prepare`] made, where nothing came of it.
+pub(crate) fn forget(made: Option<&Path>) {
+    // Best effort: an empty folder is a trace, not a fault.
+    if let Some(folder) = made {
+        fs::remove_dir(folder).ok();
+    }
 }
 
 /// Writes `key.pem` (owner only), `cert-chain.pem` (leaf first) and `root-cert.pem` into `folder`.

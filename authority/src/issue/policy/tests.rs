@@ -117,6 +117,28 @@ fn an_entry_counts_only_for_its_parent_and_its_identity() {
 }
 
 #[test]
+fn no_entry_makes_an_agent_of_another_however_it_came_to_be() {
+    let agent = certificate(AGENT, None);
+    for ours in [OTHER, "spiffe://cluster.local/countersign/authority"] {
+        let refused = decide(&agent, ours, Some(entry("e", AGENT, ours, 0))).unwrap_err();
+        assert_eq!(refused, Refusal::Reserved { wanted: id(ours) });
+        usual().check_workload(&id(ours)).unwrap_err();
+    }
+    usual().check_workload(&id(HTTPBIN)).unwrap();
+}
+
+#[test]
+fn what_the_operator_issued_is_not_renewed_and_what_a_token_bought_is() {
+    for (proof, renewable) in [("operator", false), ("join_token", true)] {
+        let mut by = certificate(AGENT, None);
+        if let Caller::Certificate(record) = &mut by {
+            record.proof = proof.to_owned();
+        }
+        assert_eq!(decide(&by, AGENT, None).is_ok(), renewable, "{proof}");
+    }
+}
+
+#[test]
 fn a_renewal_needs_the_entry_its_certificate_lives_on() {
     decide(&certificate(AGENT, None), AGENT, None).unwrap();
     let workload = certificate(HTTPBIN, Some("e"));
