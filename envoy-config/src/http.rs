@@ -14,8 +14,8 @@ use crate::sidecar::PathSettings;
 use crate::typed::{Extension, Percent, Seconds, Typed};
 use crate::version::EnvoyVersion;
 
-pub(crate) use filter::HttpFilter;
-pub use filter::PEER_CERTIFICATE_KEY;
+pub use filter::{DIRECT_ADDRESS_KEY, PEER_CERTIFICATE_KEY};
+pub(crate) use filter::{FilterStateValue, HttpFilter};
 pub(crate) use route::{HedgePolicy, RouteAction, RouteConfig, RouteRetry, VirtualHost};
 
 /// HTTP/2 streams a peer may have open on one connection.
@@ -41,6 +41,8 @@ pub(crate) struct ConnectionManager {
     early_header_mutation_extensions: Vec<Extension<HeaderMutation>>,
     /// The peer's address is the connection's, whatever `x-forwarded-for` says.
     use_remote_address: bool,
+    /// `a.example.` is `a.example` to DNS and to applications, so it has to be to routes and policies.
+    strip_trailing_host_dot: bool,
     skip_xff_append: bool,
     /// One id for a request from the client's log to the server's.
     preserve_external_request_id: bool,
@@ -139,6 +141,7 @@ impl ConnectionManager {
                 .collect(),
             early_header_mutation_extensions: vec![without_envoy_headers()],
             use_remote_address: true,
+            strip_trailing_host_dot: true,
             skip_xff_append: matches!(side, Side::Client),
             preserve_external_request_id: true,
             forward_client_cert_details: "SANITIZE",

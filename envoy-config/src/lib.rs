@@ -57,5 +57,5 @@ pub use bootstrap::Bootstrap;
 pub use cluster::{AGENT_HTTP_CLUSTER, AGENT_SDS_CLUSTER, APP_CLUSTER};
 pub use emit::EmitError;
 pub use error::{Problem, SpecError, SpecErrors};
-pub use http::PEER_CERTIFICATE_KEY;
+pub use http::{DIRECT_ADDRESS_KEY, PEER_CERTIFICATE_KEY};
 pub use version::EnvoyVersion;

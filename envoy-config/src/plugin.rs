@@ -23,6 +23,12 @@ pub(crate) fn with_clusters<'a>(
     config
 }
 
+/// Whether a policy asks for the address of the TCP peer. Of a configuration with errors, no; those are
+/// for [`check_plugin`] to report.
+pub(crate) fn looks_at_source_ip(config: &PluginConfig) -> bool {
+    compile(config).is_ok_and(|compiled| compiled.policies.needs().source_ip)
+}
+
 /// Direction, the agent's cluster, and everything the filter itself checks when it is configured.
 pub(crate) fn check_plugin(
     path: &str,

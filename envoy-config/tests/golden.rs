@@ -164,6 +164,23 @@ fn server_with_sds_and_filter() {
 }
 
 #[test]
+fn server_with_policies_on_addresses() {
+    bootstraps("server-ip-blocks", |envoy| {
+        let mut config = plugin("inbound");
+        config.policies[0]["spec"]["rules"][0]["from"][0]["source"]["ipBlocks"] =
+            serde_json::json!(["10.0.0.0/8"]);
+        let mut server = server(files());
+        server.envoy = envoy;
+        server.filter = InboundFilter::Wasm {
+            module: MODULE.into(),
+            config: Box::new(config),
+        };
+        server.agent_http = Some("/golden/agent.sock".into());
+        server.bootstrap().unwrap()
+    });
+}
+
+#[test]
 fn server_with_native_rbac() {
     let rules = serde_json::json!({
         "action": "ALLOW",
@@ -318,6 +335,7 @@ fn istio_envoy_filter() {
         namespace: "default".to_owned(),
         labels: BTreeMap::from([("app".to_owned(), "sleep".to_owned())]),
         agent_http: Some("/var/run/countersign/agent.sock".into()),
+        direct_remote_address: true,
         services: vec![Service {
             host: "httpbin.default.svc.cluster.local".to_owned(),
             port: 8000,
@@ -343,6 +361,7 @@ fn istio_envoy_filter_for_the_whole_mesh() {
         namespace: "istio-system".to_owned(),
         labels: BTreeMap::new(),
         agent_http: None,
+        direct_remote_address: false,
         services: Vec::new(),
         filter: None,
         connection_age: ConnectionAge::default(),

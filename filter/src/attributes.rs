@@ -40,10 +40,8 @@ attributes! {
     CONNECTION_LOCAL_URI = "connection"."uri_san_local_certificate";
     /// The peer's certificate as `envoy.filters.http.set_filter_state` left it for older Envoys.
     FILTER_STATE_PEER_CERTIFICATE = "filter_state"."countersign.peer_certificate";
-    /// The TCP peer's address, likewise; Envoy has no attribute for it.
+    /// The TCP peer's address, without port, left likewise; Envoy has no attribute for it.
     FILTER_STATE_DIRECT_ADDRESS = "filter_state"."countersign.direct_remote_address";
-    /// The client's address as the connection manager found it, with port.
-    SOURCE_ADDRESS = "source"."address";
     /// The listener's address, with port.
     DESTINATION_ADDRESS = "destination"."address";
     /// Cluster the request goes to.
@@ -167,7 +165,7 @@ impl Attribute {
         }
     }
 
-    /// Reads it as an IP address, with or without a port.
+    /// Reads it as an IP address without a port; the zone of a link-local one is left out.
     ///
     /// # Errors
     /// Refused, or not an IP address.
@@ -175,9 +173,9 @@ impl Attribute {
         let Some(text) = self.text(host)? else {
             return Ok(None);
         };
-        let with_port = text.parse::<SocketAddr>().map(|address| address.ip());
-        with_port
-            .or_else(|_| text.parse())
+        let without_zone = text.split_once('%').map(|(address, _)| address.parse());
+        without_zone
+            .map_or_else(|| text.parse(), |address| address.map(IpAddr::V6))
             .map(Some)
             .map_err(|_not_an_address| self.malformed("an IP address"))
     }
@@ -209,15 +207,33 @@ mod tests {
         let host = FakeHost::new();
         host.set_property("connection.mtls", &[1]);
         host.set_property("connection.id", &7_u64.to_le_bytes());
-        host.set_property("source.address", b"[2001:db8::1]:80");
+        host.set_property("destination.address", b"[2001:db8::1]:80");
         assert_eq!(CONNECTION_MTLS.boolean(&host), Ok(Some(true)));
         assert_eq!(CONNECTION_ID.number(&host), Ok(Some(7)));
         assert_eq!(
-            SOURCE_ADDRESS.address(&host),
+            DESTINATION_ADDRESS.address(&host),
             Ok(Some("[2001:db8::1]:80".parse().expect("an address")))
         );
-        host.set_property("source.address", b"/run/a.sock");
-        assert_eq!(SOURCE_ADDRESS.address(&host), Ok(None));
+        host.set_property("destination.address", b"/run/a.sock");
+        assert_eq!(DESTINATION_ADDRESS.address(&host), Ok(None));
+    }
+
+    #[test]
+    fn reads_the_address_of_the_peer_without_port_and_zone() {
+        let host = FakeHost::new();
+        let name = "filter_state.countersign.direct_remote_address";
+        for (text, address) in [
+            ("10.1.1.1", Some("10.1.1.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("fe80::1%2", Some("fe80::1")),
+            ("10.1.1.1%2", None),
+            ("10.1.1.1:80", None),
+            ("/run/a.sock", None),
+        ] {
+            host.set_property(name, text.as_bytes());
+            let read = FILTER_STATE_DIRECT_ADDRESS.ip(&host).ok().flatten();
+            assert_eq!(read, address.map(|ip| ip.parse().expect(ip)), "{text}");
+        }
     }
 
     #[test]
@@ -225,7 +241,7 @@ mod tests {
         let host = FakeHost::new();
         host.set_property("connection.mtls", b"true");
         host.set_property("connection.id", b"7");
-        host.set_property("source.address", b"localhost");
+        host.set_property("destination.address", b"localhost");
         host.set_property("xds.cluster_name", &[0xff]);
         assert!(matches!(
             CONNECTION_MTLS.boolean(&host),
@@ -236,7 +252,7 @@ mod tests {
             Err(AttributeError::Malformed { .. })
         ));
         assert!(matches!(
-            SOURCE_ADDRESS.address(&host),
+            DESTINATION_ADDRESS.address(&host),
             Err(AttributeError::Malformed { .. })
         ));
         assert!(matches!(

@@ -27,6 +27,8 @@ const GIVE_UP: u64 = 3_000;
 pub struct Poller {
     settings: Rc<DenyListSettings>,
     list: Option<Rc<DenyList>>,
+    /// When the list in hand is stale whatever the wall clock says.
+    stale_at: u64,
     due: u64,
     in_flight: Option<InFlight>,
     failures: u32,
@@ -45,6 +47,7 @@ impl Poller {
         Self {
             settings,
             list: None,
+            stale_at: now,
             due: now,
             in_flight: None,
             failures: 0,
@@ -64,11 +67,29 @@ impl Poller {
     }
 
     /// Takes over a list that another poller with the same keys has verified, if it is newer.
-    pub fn inherit(&mut self, list: Option<Rc<DenyList>>) {
+    pub fn inherit(&mut self, list: Option<Rc<DenyList>>, now: u64) {
         let position = |list: &Rc<DenyList>| (list.epoch(), list.sequence());
-        if list.as_ref().map(position) > self.list.as_ref().map(position) {
-            self.list = list;
+        if list.as_ref().map(position) > self.list.as_ref().map(position)
+            && let Some(list) = list
+        {
+            self.take(list, now);
         }
+    }
+
+    /// Whether the list in hand has been held for longer than lists live.
+    ///
+    /// A wall clock that is set back makes it look fresh again and newer ones look as if they came
+    /// from the future.
+    #[must_use]
+    pub const fn is_overdue(&self, now: u64) -> bool {
+        now >= self.stale_at
+    }
+
+    fn take(&mut self, list: Rc<DenyList>, now: u64) {
+        let seconds = list.expires().secs_since(list.issued());
+        let life = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
+        self.stale_at = now.saturating_add(life);
+        self.list = Some(list);
     }
 
     /// When something is to be done next.
@@ -89,7 +110,8 @@ impl Poller {
             self.failed(now);
             return None;
         }
-        let fresh = wall.and_then(|wall| self.list.as_ref().filter(|list| !list.is_stale(wall)));
+        let list = self.list.as_ref().filter(|_| !self.is_overdue(now));
+        let fresh = wall.and_then(|wall| list.filter(|list| !list.is_stale(wall)));
         let since = fresh.map_or(0, |list| list.sequence());
         Some(format!("{}?since={since}", self.settings.path))
     }
@@ -135,7 +157,7 @@ impl Poller {
 
     /// A verified list, not below the floor.
     pub fn accept(&mut self, list: DenyList, now: u64) {
-        self.list = Some(Rc::new(list));
+        self.take(Rc::new(list), now);
         self.succeeded(now);
     }
 

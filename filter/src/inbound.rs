@@ -6,7 +6,6 @@ use policy::{Decision, DenyReason, Needs, NotEvaluable, Peer, PeerFault, Request
 
 use crate::attributes::{
     AttributeError, CONNECTION_SERVER_NAME, DESTINATION_ADDRESS, FILTER_STATE_DIRECT_ADDRESS,
-    SOURCE_ADDRESS,
 };
 use crate::decision_log::RequestFacts;
 use crate::host::{Header, HeaderMap, Host};
@@ -137,19 +136,14 @@ impl Around {
     }
 }
 
-/// Address of the TCP peer: the one left in filter state, else `source.address`.
+/// Address of the TCP peer, which Envoy has no attribute for: what a filter in front left.
 ///
-/// Envoy has no attribute for the former. The latter is the same with `use_remote_address` and no
-/// trusted hops, as `envoy-config` writes it; with other settings Envoy takes it from a header that
-/// the peer wrote, and the filter cannot see those settings.
+/// `source.address` is no stand-in. With settings that the filter cannot see, among them those of
+/// Istio's inbound listeners, Envoy takes it from a header that the peer wrote.
 fn source_ip<H: Host>(host: &H) -> Result<IpAddr, Unreadable> {
-    if let Some(direct) = FILTER_STATE_DIRECT_ADDRESS.ip(host)? {
-        return Ok(direct);
-    }
-    let address = SOURCE_ADDRESS.address(host)?;
-    address.map(|address| address.ip()).ok_or_else(|| {
+    FILTER_STATE_DIRECT_ADDRESS.ip(host)?.ok_or_else(|| {
         missing(
-            SOURCE_ADDRESS.name(),
+            FILTER_STATE_DIRECT_ADDRESS.name(),
             "a policy looks at the address of the TCP peer",
         )
     })

@@ -9,10 +9,11 @@
 //! would end it for all requests of the worker.
 //!
 //! What Envoy must be set to, which the module cannot see: no TLS session resumption (a resumed
-//! session is denied), `failure_policy` fail-closed, `use_remote_address` without trusted hops where
-//! policies look at `ipBlocks`, the path normalisation that the configuration declares, and below
-//! 1.39 a `set_filter_state` filter in front that leaves `%DOWNSTREAM_PEER_CERT%` under
-//! `countersign.peer_certificate`.
+//! session is denied), `failure_policy` fail-closed, and the path normalisation that the configuration
+//! declares. In front there must be a `set_filter_state` filter that leaves, where policies look at
+//! `ipBlocks`, `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%` under
+//! `countersign.direct_remote_address`, and below 1.39 `%DOWNSTREAM_PEER_CERT%` under
+//! `countersign.peer_certificate`; without them requests are denied.
 
 pub mod attributes;
 pub mod certificates;

@@ -242,7 +242,8 @@ pub fn check_deny_list<H: Host>(
             State::Revoked => PeerFault::Revoked { sha256 },
         });
     }
-    if settings.stale_denies && list.is_stale(now.unix) {
+    let stale = list.is_stale(now.unix) || root.is_deny_list_overdue(now);
+    if settings.stale_denies && stale {
         return Err(PeerFault::DenyListStale);
     }
     Ok(())

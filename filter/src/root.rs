@@ -87,7 +87,7 @@ impl<H: Host> Root<H> {
         let own = self.verified_list(plugin.deny_list());
         let poller = plugin.deny_list().cloned().map(|settings| {
             let mut poller = Poller::new(settings, now);
-            poller.inherit(own);
+            poller.inherit(own, now);
             poller
         });
         replace(&self.poller, poller);
@@ -106,7 +106,8 @@ impl<H: Host> Root<H> {
             .iter()
             .filter_map(|other| other.verified_list(Some(&settings)));
         let newest = lists.max_by_key(|list| position(list));
-        self.with_poller(|poller| poller.inherit(newest));
+        let now = self.now_on_clock();
+        self.with_poller(|poller| poller.inherit(newest, now));
     }
 
     /// The list in hand, where `wanted` would accept it too.
@@ -126,6 +127,15 @@ impl<H: Host> Root<H> {
     /// The deny list in hand.
     pub fn deny_list(&self) -> Option<Rc<DenyList>> {
         self.poller.try_borrow().ok()?.as_ref()?.list().cloned()
+    }
+
+    /// Whether the deny list in hand has been held for longer than lists live.
+    pub fn is_deny_list_overdue(&self, now: Now) -> bool {
+        let elapsed = self
+            .clock
+            .try_borrow_mut()
+            .map_or(u64::MAX, |mut clock| clock.read(Some(now.nanoseconds)));
+        self.with_poller(|poller| poller.is_overdue(elapsed)) != Some(false)
     }
 
     /// Holds a request.

@@ -1,5 +1,6 @@
 //! The whole filter against a proxy in memory, certificate to reply.
 
+mod addresses;
 mod deny_list;
 mod inbound;
 mod lifecycle;

@@ -30,7 +30,8 @@ impl PathNormalization {
     /// Whether `path`, without its query and fragment, is in this form, i.e. normalising would not change it.
     ///
     /// Never says yes to a path that Envoy's normalisation of that name would change. It says no to a few that
-    /// Envoy leaves alone: broken escapes (`%zz`) and escaped control characters (`%00`).
+    /// Envoy leaves alone: broken escapes (`%zz`), escaped control characters (`%00`), `.` and `..` with a
+    /// parameter (`..;`), and paths of nothing but slashes (`//`).
     #[must_use]
     pub fn is_fixed_point(self, path: &[u8]) -> bool {
         if self == Self::None {
@@ -45,7 +46,7 @@ impl PathNormalization {
             if segment.is_empty() && !is_last && self >= Self::MergeSlashes {
                 return false;
             }
-            if segment == b"." || segment == b".." || !self.admits_bytes_of(segment) {
+            if is_dot_segment(segment) || !self.admits_bytes_of(segment) {
                 return false;
             }
         }
@@ -98,6 +99,12 @@ fn hex_digit(digit: u8) -> Option<u8> {
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
+}
+
+/// `.` or `..`, also with a parameter: some servers drop what follows a `;` and then go up.
+fn is_dot_segment(segment: &[u8]) -> bool {
+    let name = segment.split(|byte| *byte == b';').next();
+    matches!(name, Some(b"." | b".."))
 }
 
 /// RFC 3986 §2.3.

@@ -12,6 +12,9 @@ use crate::wasm::{self, Wasm};
 /// Filter-state key under which the peer's leaf certificate (PEM) is put for the filter, on Envoys that have
 /// no attribute for it.
 pub const PEER_CERTIFICATE_KEY: &str = "countersign.peer_certificate";
+/// Filter-state key under which the TCP peer's address is put for policies with `ipBlocks`: Envoy has no
+/// attribute for it, and `source.address` may be what a header says.
+pub const DIRECT_ADDRESS_KEY: &str = "countersign.direct_remote_address";
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct HttpFilter {
@@ -44,8 +47,9 @@ struct SetFilterState {
     on_request_headers: Vec<FilterStateValue>,
 }
 
+/// A value for filter state, left out where Envoy has nothing to put there.
 #[derive(Clone, Debug, Serialize)]
-struct FilterStateValue {
+pub(crate) struct FilterStateValue {
     object_key: &'static str,
     factory_key: &'static str,
     format_string: FormatString,
@@ -61,6 +65,31 @@ struct FormatString {
 #[derive(Clone, Debug, Serialize)]
 struct Inline {
     inline_string: &'static str,
+}
+
+impl FilterStateValue {
+    /// The client's certificate.
+    pub(crate) const fn peer_certificate() -> Self {
+        Self::new(PEER_CERTIFICATE_KEY, "%DOWNSTREAM_PEER_CERT%")
+    }
+
+    /// The address that the client's connection comes from, whatever headers say.
+    pub(crate) const fn direct_address() -> Self {
+        let format = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%";
+        Self::new(DIRECT_ADDRESS_KEY, format)
+    }
+
+    const fn new(object_key: &'static str, inline_string: &'static str) -> Self {
+        Self {
+            object_key,
+            factory_key: "envoy.string",
+            format_string: FormatString {
+                text_format_source: Inline { inline_string },
+                omit_empty_values: true,
+            },
+            skip_if_empty: true,
+        }
+    }
 }
 
 impl HttpFilter {
@@ -86,28 +115,17 @@ impl HttpFilter {
         }
     }
 
-    /// Puts the client's certificate where a filter after this one can read it.
-    pub(crate) fn peer_certificate() -> Self {
-        let value = FilterStateValue {
-            object_key: PEER_CERTIFICATE_KEY,
-            factory_key: "envoy.string",
-            format_string: FormatString {
-                text_format_source: Inline {
-                    inline_string: "%DOWNSTREAM_PEER_CERT%",
-                },
-                omit_empty_values: true,
-            },
-            skip_if_empty: true,
-        };
-        Self {
+    /// Puts values where a filter after this one can read them; no filter where there are none.
+    pub(crate) fn filter_state(values: Vec<FilterStateValue>) -> Option<Self> {
+        (!values.is_empty()).then(|| Self {
             name: "envoy.filters.http.set_filter_state",
             typed_config: Config::SetFilterState(Typed::new(
                 "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
                 SetFilterState {
-                    on_request_headers: vec![value],
+                    on_request_headers: values,
                 },
             )),
-        }
+        })
     }
 
     pub(crate) const fn router() -> Self {

@@ -12,7 +12,7 @@ use crate::address::is_host_name;
 use crate::age::ConnectionAge;
 use crate::cluster::{Cluster, HttpOptions, HttpVersion};
 use crate::error::{Checks, Problem, SpecErrors};
-use crate::http::HttpFilter;
+use crate::http::{FilterStateValue, HttpFilter};
 use crate::plugin::{check_plugin, with_clusters};
 use crate::tls::{
     DownstreamNoResumption, UpstreamNoResumption, downstream_no_resumption, upstream_no_resumption,
@@ -56,6 +56,9 @@ pub struct EnvoyFilter {
     pub labels: BTreeMap<String, String>,
     /// The agent's HTTP socket as the proxy container sees it; adds the cluster that plug-ins poll.
     pub agent_http: Option<PathBuf>,
+    /// Leaves the address of the TCP peer for plug-ins whose policies have `ipBlocks`. Without it such a
+    /// plug-in denies everything: Istio's inbound listeners believe `x-forwarded-for`.
+    pub direct_remote_address: bool,
     /// Services whose server identity the filter holds requests for.
     pub services: Vec<Service>,
     /// The module's path in the proxy container, and the outbound configuration; `secure_naming.clusters` is
@@ -79,6 +82,10 @@ impl EnvoyFilter {
         });
         checks.done()?;
         let mut config_patches = vec![inbound_resumption()];
+        if self.direct_remote_address {
+            let filter = HttpFilter::filter_state(vec![FilterStateValue::direct_address()]);
+            config_patches.extend(filter.map(inbound_filter));
+        }
         for service in &self.services {
             config_patches.push(outbound_resumption(service));
             // istiod stops at the transport socket of a patch that has one, so the filter is its own.
@@ -177,7 +184,7 @@ fn inbound_resumption() -> Patch {
         r#match: Match {
             context: "SIDECAR_INBOUND",
             listener: Some(ListenerMatch {
-                filter_chain: ChainMatch {
+                filter_chain: ChainMatch::Transport {
                     transport_protocol: "tls",
                 },
             }),
@@ -188,6 +195,29 @@ fn inbound_resumption() -> Patch {
             value: Value::Downstream {
                 transport_socket: downstream_no_resumption(),
             },
+        },
+    }
+}
+
+/// In front of every other HTTP filter.
+fn inbound_filter(filter: HttpFilter) -> Patch {
+    let connection_manager = NetworkFilter {
+        name: "envoy.filters.network.http_connection_manager",
+    };
+    Patch {
+        apply_to: "HTTP_FILTER",
+        r#match: Match {
+            context: "SIDECAR_INBOUND",
+            listener: Some(ListenerMatch {
+                filter_chain: ChainMatch::Filter {
+                    filter: connection_manager,
+                },
+            }),
+            cluster: None,
+        },
+        patch: Operation {
+            operation: "INSERT_FIRST",
+            value: Value::Filter(Box::new(filter)),
         },
     }
 }
@@ -272,9 +302,20 @@ struct ListenerMatch {
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ChainMatch {
-    transport_protocol: &'static str,
+#[serde(untagged)]
+enum ChainMatch {
+    Transport {
+        #[serde(rename = "transportProtocol")]
+        transport_protocol: &'static str,
+    },
+    Filter {
+        filter: NetworkFilter,
+    },
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct NetworkFilter {
+    name: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -303,6 +344,7 @@ enum Value {
         typed_extension_protocol_options: Box<Protocol>,
     },
     Cluster(Box<Cluster>),
+    Filter(Box<HttpFilter>),
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -43,7 +43,8 @@ impl WasmPlugin {
     /// Checks the spec and builds the resource.
     ///
     /// A deny list is polled from the cluster `countersign_agent_http`, which an
-    /// [`EnvoyFilter`](super::EnvoyFilter) with `agent_http` adds.
+    /// [`EnvoyFilter`](super::EnvoyFilter) with `agent_http` adds. Policies with `ipBlocks` need one with
+    /// `direct_remote_address`.
     ///
     /// Not checked: whether the module exists.
     ///

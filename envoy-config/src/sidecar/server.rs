@@ -11,9 +11,11 @@ use crate::age::ConnectionAge;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::{APP_CLUSTER, Cluster};
 use crate::error::{Checks, Problem, SpecErrors};
-use crate::http::{ConnectionManager, HttpFilter, RouteAction, RouteConfig, VirtualHost};
+use crate::http::{
+    ConnectionManager, FilterStateValue, HttpFilter, RouteAction, RouteConfig, VirtualHost,
+};
 use crate::listener::Listener;
-use crate::plugin::check_plugin;
+use crate::plugin::{check_plugin, looks_at_source_ip};
 use crate::tls::{ClientSans, TlsSource, TransportSocket};
 use crate::typed::Seconds;
 use crate::version::EnvoyVersion;
@@ -204,6 +206,19 @@ impl Server {
         }
     }
 
+    fn filter_state(&self, config: &PluginConfig) -> Vec<FilterStateValue> {
+        let mut values = Vec::new();
+        if self.filter_state_route == FilterStateRoute::Always
+            || !self.envoy.has_peer_certificate_attribute()
+        {
+            values.push(FilterStateValue::peer_certificate());
+        }
+        if looks_at_source_ip(config) {
+            values.push(FilterStateValue::direct_address());
+        }
+        values
+    }
+
     fn filters(&self) -> Result<Vec<HttpFilter>, Problem> {
         let mut filters = Vec::new();
         match &self.filter {
@@ -212,10 +227,7 @@ impl Server {
                 filters.push(HttpFilter::native_rbac(rules.clone()));
             }
             InboundFilter::Wasm { module, config } => {
-                let needed = !self.envoy.has_peer_certificate_attribute();
-                if needed || self.filter_state_route == FilterStateRoute::Always {
-                    filters.push(HttpFilter::peer_certificate());
-                }
+                filters.extend(HttpFilter::filter_state(self.filter_state(config)));
                 filters.push(HttpFilter::wasm("countersign-inbound", module, config)?);
             }
         }

@@ -41,6 +41,7 @@ fn istio_resources_are_checked() {
             namespace: "default".to_owned(),
             labels: Default::default(),
             agent_http: None,
+            direct_remote_address: false,
             services: vec![Service {
                 host: "httpbin.default.svc.cluster.local".to_owned(),
                 port: 8000,

@@ -95,6 +95,27 @@ fn a_stale_list_denies_and_is_asked_for_anew() {
 }
 
 #[test]
+fn a_wall_clock_that_is_set_back_does_not_keep_a_list_fresh() {
+    let world = with_list();
+    let leaf = world.authority.leaf_valid(SLEEP, -7200, 3600);
+    world.deliver(&world.signer.list(1, 7, NOW, &[]));
+    world.host.set_now(u64::try_from(NOW - 3600).unwrap());
+    world.arrive(&leaf, "GET", "/get");
+    assert_eq!(ask(&world), Ok(()));
+    // A newer list is from the future now, so nobody would hear of a revocation for an hour.
+    world.deliver(
+        &world
+            .signer
+            .list(1, 8, NOW + 30, &[(leaf.sha256, State::Revoked)]),
+    );
+    world.host.advance(61_000);
+    world.arrive(&leaf, "GET", "/get");
+    assert_eq!(ask(&world), Err("deny_list_stale".to_owned()));
+    world.tick();
+    assert_eq!(world.host.take_called()[0].path, "/v1/denylist?since=0");
+}
+
+#[test]
 fn stale_may_be_set_to_allow_but_entries_still_count() {
     let world = World::bare();
     let mut config = world.with_deny_list(world.inbound_config());
@@ -185,7 +206,7 @@ fn a_key_that_is_added_does_not_cost_the_list_in_hand() {
     assert!(world.configure(&config));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
     assert_eq!(ask(&world), Ok(()));
-    // Nor is the one that signed it to be dropped without one of the others having signed.
+    // Without the key that signed it, it is no list to rely on.
     config["denyList"]["keys"] = json!([Signer::new().public_pem()]);
     assert!(world.configure(&config));
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));

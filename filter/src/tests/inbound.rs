@@ -314,52 +314,6 @@ fn verifies_each_certificate_once() {
 }
 
 #[test]
-fn reads_addresses_only_for_policies_that_look_at_them() {
-    let world = World::bare();
-    let mut config = world.inbound_config();
-    assert!(world.configure(&config));
-    let leaf = world.authority.leaf(SLEEP);
-    world
-        .host
-        .fail_property("source.address", Status::InternalFailure);
-    world.arrive(&leaf, "GET", "/get");
-    assert_eq!(world.decide(), Ok(()));
-    config["policies"][0]["spec"]["rules"][0]["from"][0]["source"]["ipBlocks"] =
-        json!(["10.0.0.0/8"]);
-    assert!(world.configure(&config));
-    world.arrive(&leaf, "GET", "/get");
-    assert_eq!(world.decide(), Err("attribute_unreadable".to_owned()));
-    // The address of the connection, where it was left for the filter, is the better one.
-    let direct = "filter_state.countersign.direct_remote_address";
-    world.host.set_property(direct, b"10.1.1.1");
-    assert_eq!(world.decide(), Ok(()));
-    world.host.set_property(direct, b"192.168.1.1");
-    assert_eq!(world.decide(), Err("no_allow_matched".to_owned()));
-}
-
-#[test]
-fn an_address_that_is_missing_is_not_one_that_does_not_match() {
-    let world = World::bare();
-    let mut config = world.inbound_config();
-    config["policies"][0]["spec"]["rules"][0]["from"][0]["source"]["notIpBlocks"] =
-        json!(["10.0.0.0/8"]);
-    config["policies"][0]["spec"]["rules"][0]["to"][0]["operation"]["notPorts"] = json!(["1"]);
-    assert!(world.configure(&config));
-    world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
-    assert_eq!(world.decide(), Err("attribute_unreadable".to_owned()));
-    world
-        .host
-        .set_property("source.address", b"192.168.1.1:4000");
-    assert_eq!(world.decide(), Err("attribute_unreadable".to_owned()));
-    world
-        .host
-        .set_property("destination.address", b"127.0.0.1:8443");
-    assert_eq!(world.decide(), Ok(()));
-    world.host.set_property("source.address", b"10.1.2.3:4000");
-    assert_eq!(world.decide(), Err("no_allow_matched".to_owned()));
-}
-
-#[test]
 fn each_of_several_header_values_counts() {
     let world = World::bare();
     let mut config = world.inbound_config();

@@ -93,6 +93,25 @@ fn what_a_mode_gives_is_in_its_form() {
     }
 }
 
+/// Servers of Java's Servlet specification cut each segment at its `;` and resolve `..` after that.
+#[test]
+fn a_dot_segment_with_a_parameter_is_not_in_any_form() {
+    use PathNormalization::{Base, DecodeAndMergeSlashes, MergeSlashes};
+    for form in [Base, MergeSlashes, DecodeAndMergeSlashes] {
+        for path in [
+            "/public/..;/admin",
+            "/public/..;a=b/admin",
+            "/.;/admin",
+            "/a/..;",
+        ] {
+            assert!(!form.is_fixed_point(path.as_bytes()), "{form:?} {path}");
+        }
+        for path in ["/a;b=c/d", "/...;a", "/a..;b/c", "/;/a"] {
+            assert!(form.is_fixed_point(path.as_bytes()), "{form:?} {path}");
+        }
+    }
+}
+
 #[test]
 fn query_and_fragment_are_cut_at_the_first_of_either() {
     for path in ["/a?b#c", "/a#b?c", "/a??", "/a"] {

@@ -209,3 +209,56 @@ async fn refuses_another_trust_domains_authority_also_with_a_decoy_in_the_chain(
 async fn refuses_a_decoy_in_the_oldest_supported_envoy() {
     refuses_the_other_authority(World::oldest()).await;
 }
+
+/// What a caller writes about itself does not count: addresses in headers, a dot behind the host.
+async fn believes_the_connection(world: World) {
+    let rules = json!([{
+        "from": [{"source": {"notIpBlocks": ["127.0.0.1"]}}],
+    }, {
+        "to": [{"operation": {"hosts": ["admin.example", "admin.example:*"]}}],
+    }]);
+    let config =
+        ConfigSpec::inbound(&world.authority).policy(authorization_policy("no", "DENY", rules));
+    // Istio's inbound listeners believe x-forwarded-for.
+    let believing = |bootstrap: &mut serde_json::Value| {
+        bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+            ["use_remote_address"] = json!(false);
+    };
+    let tls = world.tls("sleep", &world.authority.svid(SLEEP));
+    let as_written = |_: &mut serde_json::Value| {};
+    let rewrites: [&dyn Fn(&mut serde_json::Value); 2] = [&as_written, &believing];
+    for rewrite in rewrites {
+        let server = world.server_with(&config, |_| {}, rewrite).await;
+        for (host, forged, status) in [
+            ("httpbin", "10.0.0.7", 200),
+            ("admin.example", "127.0.0.1", 403),
+            ("admin.example.", "127.0.0.1", 403),
+            ("ADMIN.example.:80", "127.0.0.1", 403),
+        ] {
+            let mut connection = server
+                .connect(&tls, Version::Http1)
+                .await
+                .expect("a handshake");
+            let request = connection
+                .request_to(host, "GET", "/get")
+                .header("x-forwarded-for", forged);
+            let request = request
+                .body(http_body_util::Full::default())
+                .expect("a request");
+            let answer = connection.send(request).await.expect("an answer");
+            assert_eq!(answer.status, status, "{host} {forged}");
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn believes_the_connection_and_not_what_the_caller_writes() {
+    believes_the_connection(World::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Envoy 1.36 in .tools/envoy"]
+async fn believes_the_connection_in_the_oldest_supported_envoy() {
+    believes_the_connection(World::oldest()).await;
+}

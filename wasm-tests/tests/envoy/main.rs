@@ -13,7 +13,6 @@ mod bodies;
 mod inbound;
 mod list_server;
 mod outbound;
-mod probe;
 mod reload;
 mod revocation;
 mod running;

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use envoy_config::sidecar::{Hold, InboundFilter, Retry, SanMatchers, Upstream};
+use envoy_config::sidecar::{Hold, InboundFilter, Retry, SanMatchers, Server, Upstream};
 use tokio::net::TcpListener;
 use wasm_tests::fixtures::config::ConfigSpec;
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
 
 use crate::bodies;
 use crate::running::{ClientUnderTest, ServerUnderTest};
-use crate::support::{World, ids};
+use crate::support::{World, ids, loopback};
 
 /// The good server, the impostor, and a client that believes both to be httpbin.
 struct Scene {
@@ -212,6 +212,51 @@ async fn retries_do_not_get_past_the_hold() {
         assert_refused_by_the_hold(&answer);
     }
     assert_untouched(scene.impostor, 1).await;
+}
+
+/// The good server fails each request, and the other address of the cluster is the impostor's.
+async fn retry_at_the_impostor(world: World) {
+    let leaf = world.authority.svid(HTTPBIN);
+    let nobody = loopback(lab::ports::free().expect("a port"));
+    let failing = |spec: &mut Server| spec.app = nobody.into();
+    let good = world
+        .envoy_server("good", &leaf, InboundFilter::None, failing, |_| {})
+        .await;
+    let leaf = world.authority.svid(IMPOSTOR);
+    let impostor = world
+        .envoy_server("impostor", &leaf, InboundFilter::None, |_| {}, |_| {})
+        .await;
+    let source = world.files("sleep", &world.authority.svid(SLEEP));
+    let mut upstream = Upstream::new("both", good.address.into(), ids(&[HTTPBIN]), source);
+    upstream.endpoints.push(impostor.address.into());
+    upstream.hold = Hold::On;
+    upstream.san_matchers = SanMatchers::Off;
+    upstream.retry = Some(Retry {
+        on: vec!["5xx".to_owned()],
+        attempts: 3,
+        per_try_timeout: Some(Duration::from_millis(500)),
+        hedge: envoy_config::sidecar::Hedge::Never,
+    });
+    let client = world
+        .client(Some(&outbound(&world)), vec![upstream], |_| {})
+        .await;
+    for size in [0, 100_000].repeat(5) {
+        let answer = client.send(GOOD, "POST", "/post", vec![7; size]).await;
+        assert_eq!(answer.status, 503, "{}", answer.text());
+    }
+    assert!(good.stat("http.inbound.downstream_rq_total").await > 0);
+    assert_untouched(impostor, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_at_another_server_is_checked_anew() {
+    retry_at_the_impostor(World::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Envoy 1.36 in .tools/envoy"]
+async fn a_retry_is_checked_anew_in_the_oldest_supported_envoy() {
+    retry_at_the_impostor(World::oldest()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,6 +104,55 @@ async fn so_it_is_in_the_oldest_supported_envoy() {
     suspend_and_resume(World::oldest()).await;
 }
 
+/// Envoy refuses a call at once where the cluster has no hosts, and may answer it besides: the SDK ends the
+/// module on a reply to a call it does not know.
+async fn refused_polls(world: World) {
+    let list = ListServer::start(&world.path("agent.sock"));
+    let config = ConfigSpec::inbound(&world.authority).with(
+        "denyList",
+        json!({
+            "cluster": envoy_config::AGENT_HTTP_CLUSTER,
+            "keys": [list.public_key_pem()],
+            "stale": "allow",
+        }),
+    );
+    let socket = list.socket().to_owned();
+    let without_hosts = |bootstrap: &mut serde_json::Value| {
+        for cluster in bootstrap["static_resources"]["clusters"]
+            .as_array_mut()
+            .expect("clusters")
+        {
+            if cluster["name"] == envoy_config::AGENT_HTTP_CLUSTER {
+                cluster["load_assignment"]["endpoints"] = json!([]);
+            }
+        }
+    };
+    let change = |spec: &mut envoy_config::sidecar::Server| spec.agent_http = Some(socket.clone());
+    let server = world.server_with(&config, change, without_hosts).await;
+    let tls = world.tls("sleep", &world.authority.svid(SLEEP));
+    eventually("refused polls", Duration::from_secs(10), async || {
+        let answer = server.get(&tls, "/get").await.expect("an answer");
+        assert_eq!(answer.status, 200);
+        server
+            .stat("wasmcustom.countersign_deny_list_poll_failed")
+            .await
+            > 3
+    })
+    .await;
+    assert_eq!(list.polls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_that_envoy_refuses_at_once_do_no_harm() {
+    refused_polls(World::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Envoy 1.36 in .tools/envoy"]
+async fn refused_polls_do_no_harm_in_the_oldest_supported_envoy() {
+    refused_polls(World::oldest()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_worker_refuses() {
     let Scene {

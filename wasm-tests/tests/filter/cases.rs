@@ -7,7 +7,7 @@ use policy::config::TrustEntry;
 use policy::corpus::{Case, CasePeer, Expectation, File, Verdict};
 use wasm_tests::fixtures::NOW;
 use wasm_tests::fixtures::ca::{Authority, Leaf};
-use wasm_tests::fixtures::traffic::{mutual_tls, plaintext};
+use wasm_tests::fixtures::traffic::{DIRECT_ADDRESS, mutual_tls, plaintext};
 use wasm_tests::host::{Headers, Outcome, Plugin, Properties};
 
 use crate::support::last_decision;
@@ -59,6 +59,7 @@ impl Peers {
         let connection = connection
             .without("connection.requested_server_name")
             .with("source.address", source.to_string())
+            .with_path(&DIRECT_ADDRESS, source.ip().to_string())
             .with("destination.address", destination.to_string())
             .with("destination.port", i64::from(case.destination_port));
         match &case.sni {

@@ -30,13 +30,11 @@ const RECORD_ONLY: [&str; 3] = [
 
 /// Attributes that may well not be there (`NotFound`), each with the Envoys or connections that
 /// lack it; anything but `NotFound` must still deny.
-const MAY_BE_ABSENT: [&str; 4] = [
+const MAY_BE_ABSENT: [&str; 3] = [
     // Envoy before 1.39 has neither; the certificate then comes from filter state, and the
     // signature check stands in for the flag.
     "connection.peer_certificate_valid",
     "filter_state.countersign.peer_certificate",
-    // Set only where a filter in front does; source.address stands in.
-    "filter_state.countersign.direct_remote_address",
     // A client need not send a server name.
     "connection.requested_server_name",
 ];
