@@ -8,7 +8,7 @@ use crate::output::Format;
 
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
 pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
-pub(crate) use tools::{EnvoyCommand, PolicyCommand};
+pub(crate) use tools::{DoctorArgs, EnvoyCommand, PolicyCommand};
 
 mod record;
 mod servers;
@@ -72,6 +72,8 @@ pub(crate) enum Command {
     /// Write Envoy and Istio configuration that uses the filter and the agent
     #[command(subcommand)]
     Envoy(EnvoyCommand),
+    /// Find settings of an Envoy that undo a check
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  countersign completions bash > /etc/bash_completion.d/countersign"

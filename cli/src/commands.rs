@@ -5,6 +5,7 @@ pub(crate) mod authority;
 pub(crate) mod ca;
 pub(crate) mod cert;
 pub(crate) mod cert_files;
+pub(crate) mod doctor;
 pub(crate) mod entry;
 pub(crate) mod envoy;
 pub(crate) mod policy;

@@ -60,6 +60,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Token(command) => commands::token::run(command).await,
         Command::Policy(command) => commands::policy::run(command),
         Command::Envoy(command) => commands::envoy::run(command),
+        Command::Doctor(args) => commands::doctor::run(args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "countersign", &mut script);

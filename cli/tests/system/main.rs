@@ -14,6 +14,7 @@ mod bad_agents;
 mod bad_data;
 mod bad_input;
 mod commands;
+mod doctor;
 mod first_start;
 mod help;
 mod issued;
