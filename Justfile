@@ -92,9 +92,22 @@ deny:
     fi
     cargo deny --all-features check bans licenses sources
 
-# The documentation, without warnings.
+# The documentation, without warnings, and no page that points to a file that is not there.
 doc:
+    #!/usr/bin/env bash
+    set -euo pipefail
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+    missing=0
+    for page in *.md */*.md */*/*.md; do
+        [[ $page == target/* || ! -e $page ]] && continue
+        while read -r link; do
+            if [[ ! -e $(dirname "$page")/$link ]]; then
+                printf 'doc: %s points to %s, which is not there\n' "$page" "$link" >&2
+                missing=1
+            fi
+        done < <(grep -oE '\]\([^)#:]+\)' "$page" | sed -E 's/^\]\(|\)$//g' || true)
+    done
+    exit $missing
 
 # identity and policy stay pure: no I/O, no runtime, no crypto provider, and they build for Wasm's sake without features.
 purity:

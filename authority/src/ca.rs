@@ -1,6 +1,6 @@
 //! The CA hierarchy: a root, and an intermediate that signs leaves.
 //!
-//! Everything lives in one folder, which appears whole or not at all: [`init`] writes a temporary
+//! Everything lives in one folder, which appears whole or not at all: [`init()`] writes a temporary
 //! folder, syncs it to disk and renames it. Of two that race, one wins and both use its keys.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! The certificate authority: attest, authorize, sign, record; revocation and signed deny lists.
 //!
-//! [`start`] brings an authority up in a data folder and returns once it listens; [`serve`] does
+//! [`start`] brings an authority up in a data folder and returns once it listens; [`serve()`] does
 //! that and runs until told to stop. What it serves is in the `api` crate.
 //!
 //! The data folder holds the CA (`ca/`), the record (`countersign.db`), the deny list's key, the

@@ -23,7 +23,7 @@ pub struct CertificateAuthority {
     pub key: Arc<dyn CaKey>,
 }
 
-/// Reads the CA in the folder `dir` as [`init`](crate::ca::init) writes it.
+/// Reads the CA in the folder `dir` as [`init`](crate::ca::init()) writes it.
 ///
 /// Checked: both are CA certificates and within their validity at `now`, the intermediate is
 /// signed by the root, each key belongs to its certificate. The root's key may be absent.
