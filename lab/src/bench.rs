@@ -202,9 +202,10 @@ pub fn cpu_time(pid: u32) -> Result<Duration, UsageError> {
         let path = task.map_err(failed)?.path().join("schedstat");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            // A thread that ended since the folder was listed.
+            // A thread that ended since the folder was listed: before its file was opened, or after.
             Err(source)
-                if source.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) =>
+                if source.kind() == io::ErrorKind::NotFound
+                    || source.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) =>
             {
                 continue;
             }
@@ -291,16 +292,36 @@ mod tests {
 
     #[test]
     fn cpu_time_grows_with_work() {
-        let pid = std::process::id();
+        // A process of its own: the threads of this one come and go with other tests.
+        let mut busy = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .unwrap();
         let begun = Instant::now();
-        let before = cpu_time(pid).unwrap();
-        let mut sum = 0_u64;
-        while begun.elapsed() < Duration::from_millis(50) || cpu_time(pid).unwrap() == before {
-            sum = sum.wrapping_mul(31).wrapping_add(1);
+        let before = cpu_time(busy.id()).unwrap();
+        while cpu_time(busy.id()).unwrap() <= before {
+            assert!(begun.elapsed() < Duration::from_secs(20), "no time passes");
+            std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(std::hint::black_box(sum) > 0);
-        assert!(cpu_time(pid).unwrap() > before);
-        assert!(resident_kib(pid).unwrap() > 100);
+        assert!(resident_kib(busy.id()).unwrap() > 100);
+        busy.kill().unwrap();
+        busy.wait().unwrap();
         assert!(cpu_time(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_thread_that_ends_while_it_is_counted_is_no_error() {
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::spawn(|| {}).join().unwrap();
+                }
+            });
+            for _ in 0..2000 {
+                cpu_time(std::process::id()).unwrap();
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }
