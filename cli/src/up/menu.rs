@@ -46,7 +46,7 @@ impl std::fmt::Display for Expected {
             Self::Inbound { status, reason } => write!(f, "{status} {reason}"),
             Self::Held { reason } => write!(f, "503 {reason}, held"),
             Self::WrongServer => f.write_str("503, handshake refused"),
-            Self::NoAnswer => f.write_str("connection refused"),
+            Self::NoAnswer => f.write_str("no answer"),
         }
     }
 }
