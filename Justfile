@@ -54,7 +54,9 @@ oldest-envoy:
         # The whole workspace's features, so that nothing is built a second time.
         cargo test --workspace --test envoy -- --ignored
     else
-        printf 'NOT RUN: the tests on Envoy {{ oldest_envoy }} (it is not in .tools/envoy)\n'
+        printf 'NOT RUN: the tests on Envoy {{ oldest_envoy }} (it is not in .tools/envoy)\n' >&2
+        # Where nobody reads along, what did not run has not passed.
+        [[ -z ${CI:-} ]]
     fi
 
 # The whole system: processes on loopback, and the demo unattended.

@@ -367,6 +367,20 @@ async fn settings_that_cannot_be_are_named() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_is_named() {
+    // Nobody, the superuser included, has folders below a file.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    match authority::start(settings(&file.join("data"))).await {
+        Err(ServeError::DataDir(DataDirError::Io { path, .. })) => {
+            assert!(path.starts_with(&file), "{}", path.display());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn an_unreadable_folder_is_named() {
     let dir = Authority::start().await.stop().await;
     let data = dir.path().join("data");

@@ -36,7 +36,7 @@ pub(crate) enum Expected {
     },
     /// 503 by the client's Envoy, which counts a handshake whose SANs did not match.
     WrongServer,
-    /// No HTTP answer at all.
+    /// No HTTP answer at all: the server's Envoy counts a handshake that it refused.
     NoAnswer,
 }
 
@@ -46,7 +46,7 @@ impl std::fmt::Display for Expected {
             Self::Inbound { status, reason } => write!(f, "{status} {reason}"),
             Self::Held { reason } => write!(f, "503 {reason}, held"),
             Self::WrongServer => f.write_str("503, handshake refused"),
-            Self::NoAnswer => f.write_str("no answer"),
+            Self::NoAnswer => f.write_str("no answer, handshake refused"),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lab::envoy::Envoy;
 use lab::http::{self, Target};
 use tokio::process::Command;
 
@@ -16,6 +17,8 @@ use crate::up::layout::Side;
 use crate::up::menu::{self, Call, Expected, Seen};
 use crate::up::trickle::{PATH, Tally, Trickle};
 use crate::up::world::World;
+
+mod suspension;
 
 /// Longest time from the end of `cert suspend` to the first 403, with the authority reachable.
 const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(2);
@@ -158,11 +161,19 @@ impl Once {
                 (decision, ok)
             }
             (Expected::WrongServer, Seen::Answer { status, .. }) => {
-                let count = self.refused_handshakes().await?.saturating_sub(refused);
+                let now = self.refused_handshakes().await?;
+                let count = now.by_client.saturating_sub(refused.by_client);
                 seen_text = Some(format!("{status}, refused handshakes: {count}"));
                 (None, *status == 503 && count > 0)
             }
-            (Expected::NoAnswer, seen) => (None, matches!(seen, Seen::Failed { .. })),
+            // That curl got no answer says little; that the server turned a handshake down says why.
+            (Expected::NoAnswer, Seen::Failed { .. }) => {
+                let now = self.refused_handshakes().await?;
+                let count = now.by_server.saturating_sub(refused.by_server);
+                seen_text = Some(format!("no answer, refused handshakes: {count}"));
+                (None, count > 0)
+            }
+            (Expected::NoAnswer, Seen::Answer { .. }) => (None, false),
             (_, Seen::Failed { .. }) => (None, false),
         };
         let observed = match (decision, &seen) {
@@ -179,14 +190,26 @@ impl Once {
         Ok(())
     }
 
-    /// How many handshakes with the impostor sleep's Envoy ended because no SAN matched.
-    async fn refused_handshakes(&self) -> Result<u64, Failure> {
-        let envoy = self.world.client_envoy()?;
-        envoy
-            .admin()
-            .stat("cluster.hijacked.ssl.fail_verify_san")
-            .await
-            .map_err(|error| Failure::part("sleep's Envoy", error))
+    /// How many handshakes the two Envoys have refused: sleep's with the impostor, because no SAN
+    /// matched, and httpbin's with whoever came without TLS or without a certificate.
+    async fn refused_handshakes(&self) -> Result<Refused, Failure> {
+        let count = async |envoy: &Envoy, names: &str| {
+            let stats = envoy.admin().stats(names).await;
+            let stats = stats.map_err(|error| Failure::part("Envoy's statistics", error))?;
+            Ok::<u64, Failure>(stats.values().sum())
+        };
+        Ok(Refused {
+            by_client: count(
+                self.world.client_envoy()?,
+                "^cluster\\.hijacked\\.ssl\\.fail_verify_san$",
+            )
+            .await?,
+            by_server: count(
+                self.world.server_envoy()?,
+                "^listener\\..*\\.ssl\\.(connection_error|fail_verify_no_cert)$",
+            )
+            .await?,
+        })
     }
 
     /// The first decision since `from`, not on the trickle's path, with this reason.
@@ -222,86 +245,6 @@ impl Once {
             requests == 0,
         );
         Ok(())
-    }
-
-    /// Suspends the client's certificate with the command a person would use, and takes it back.
-    async fn suspend_and_resume(&mut self) -> Result<(), Failure> {
-        let allowed = self.until_status(200, LOG_LIMIT).await?;
-        self.row(
-            "before suspending",
-            "200",
-            &observed(allowed),
-            allowed.is_some(),
-        );
-        // Connections are short-lived on purpose, so one may end just then; another try meets an open one.
-        const TRIES: usize = 3;
-        let mut seen = self.suspend().await?;
-        for _ in 1..TRIES {
-            if seen.open || seen.denied.is_none() {
-                break;
-            }
-            self.resume().await?;
-            seen = self.suspend().await?;
-        }
-        let expected = format!("403 within {} s", TAKEN_BACK_WITHIN.as_secs());
-        let denied = seen.denied;
-        self.row("suspended", &expected, &observed(denied), denied.is_some());
-        self.row(
-            "on the open connection",
-            "suspended, open since before",
-            &seen.text,
-            seen.open,
-        );
-
-        let allowed = self.resume().await?;
-        let expected = format!("200 within {} s", TAKEN_BACK_WITHIN.as_secs());
-        self.row("resumed", &expected, &observed(allowed), allowed.is_some());
-        Ok(())
-    }
-
-    async fn suspend(&mut self) -> Result<Suspension, Failure> {
-        self.look()?;
-        let before = self.inbound.len();
-        self.countersign(&["cert", "suspend", "--reason", "demo", "--id"])
-            .await?;
-        let denied = self.until_status(403, TAKEN_BACK_WITHIN).await?;
-        let decision = self.decision_on_suspension(before).await?;
-        let open = decision.as_ref().is_some_and(|decision| {
-            self.inbound.iter().take(before).any(|earlier| {
-                earlier.verdict == "allow" && earlier.connection == decision.connection
-            })
-        });
-        let text = decision.map_or_else(
-            || "no such decision".to_owned(),
-            |decision| {
-                let connection = decision.connection.unwrap_or_default();
-                let age = if open { "open since before" } else { "new" };
-                format!("{}, connection {connection} {age}", decision.reason)
-            },
-        );
-        Ok(Suspension { denied, text, open })
-    }
-
-    /// Takes the suspension back; how long it took until a request was allowed.
-    async fn resume(&mut self) -> Result<Option<Duration>, Failure> {
-        self.countersign(&["cert", "resume", "--id"]).await?;
-        self.until_status(200, TAKEN_BACK_WITHIN).await
-    }
-
-    async fn decision_on_suspension(&mut self, from: usize) -> Result<Option<Decision>, Failure> {
-        let begun = Instant::now();
-        loop {
-            self.look()?;
-            let found = self
-                .inbound
-                .iter()
-                .skip(from)
-                .find(|decision| decision.reason == "suspended");
-            if found.is_some() || begun.elapsed() > LOG_LIMIT {
-                return Ok(found.cloned());
-            }
-            tokio::time::sleep(LOOK).await;
-        }
     }
 
     /// Asks for the trickle's path until it is answered with `status`; how long that took.
@@ -377,15 +320,11 @@ impl Once {
     }
 }
 
-/// What suspending the client's certificate did.
-#[derive(Debug)]
-struct Suspension {
-    /// How long until the first 403.
-    denied: Option<Duration>,
-    /// What the filter said of it.
-    text: String,
-    /// Whether it was on a connection that had carried allowed requests before.
-    open: bool,
+/// Handshakes refused so far.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    by_client: u64,
+    by_server: u64,
 }
 
 /// Which filter decided.

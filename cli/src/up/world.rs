@@ -140,6 +140,13 @@ pub(crate) async fn start(
 }
 
 impl World {
+    /// httpbin's Envoy.
+    pub(crate) fn server_envoy(&self) -> Result<&Envoy, Failure> {
+        self.envoys
+            .first()
+            .ok_or_else(|| Failure::Check("httpbin's Envoy is not running".to_owned()))
+    }
+
     /// sleep's Envoy.
     pub(crate) fn client_envoy(&self) -> Result<&Envoy, Failure> {
         self.envoys
