@@ -140,5 +140,13 @@ fuzz TARGET SECONDS="60":
 bench *ARGS: wasm
     cargo bench -p countersign --bench figures -- {{ ARGS }}
 
+# What a decision costs as policies grow, beside RBAC and an ext_authz service: half an hour on an idle machine.
+bench-filter *ARGS: wasm
+    cargo bench -p countersign --bench figures -- filter {{ ARGS }}
+
+# Memory of an Envoy over a thousand new configurations, with requests going on.
+bench-reload *ARGS: wasm
+    cargo bench -p countersign --bench figures -- reload {{ ARGS }}
+
 # What CI runs after the tests.
 ci: test fmt-check lint doc purity each-crate deny

@@ -4,17 +4,18 @@
 //! go over a few open connections, and the rounds of the cases take turns, so that noise of the machine hits
 //! all of them alike; what counts is the ratio to the case without a filter of the same round.
 
+pub(crate) mod lanes;
 mod load;
-mod policies;
-mod servers;
+pub(crate) mod policies;
+pub(crate) mod servers;
 
 use std::path::Path;
 
-use lab::bench::{Report, cpu_time, median, resident_kib};
+use lab::bench::{Report, median, resident_kib};
 use lab::http::{Identity, Resumption, ServerCheck, Tls, Version};
 use lab::upstream::Echo;
 
-use self::load::Load;
+use self::lanes::Lane;
 use self::policies::Shape;
 use self::servers::{Guard, Server, Servers};
 use crate::failure::Failure;
@@ -87,8 +88,8 @@ pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Repo
     ));
 
     let mut started = Vec::new();
-    for (name, guard) in CASES {
-        let server = servers.start(name, guard).await?;
+    for (index, (name, guard)) in CASES.into_iter().enumerate() {
+        let server = servers.start(index, name, guard).await?;
         server.is_guarded(guard, &tls).await?;
         started.push(server);
     }
@@ -119,12 +120,6 @@ pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Repo
     Ok(report)
 }
 
-/// One case: its load, and the CPU per request of each round in microseconds.
-struct Lane {
-    load: Load,
-    rounds: Vec<f64>,
-}
-
 async fn measure(
     plan: &Plan,
     servers: &mut [Server],
@@ -134,32 +129,16 @@ async fn measure(
 ) -> Result<(), Failure> {
     let mut lanes = Vec::new();
     for server in servers.iter() {
-        let mut load = Load::open(server, tls, version).await?;
-        load.run(plan.warm_up).await?;
-        let rounds = Vec::new();
-        lanes.push(Lane { load, rounds });
+        lanes.push(Lane::open(server, tls, version, plan.warm_up).await?);
     }
-    let mut turns: Vec<_> = servers.iter_mut().zip(&mut lanes).collect();
-    for round in 1..=plan.rounds {
-        say(&format!("{label}, round {round} of {}", plan.rounds));
-        for (server, lane) in &mut turns {
-            let pid = server.process_id();
-            let used = || cpu_time(pid).map_err(Failure::part("CPU time of Envoy"));
-            let before = used()?;
-            let sent = lane.load.run(plan.requests).await?;
-            let spent = used()?.saturating_sub(before);
-            lane.rounds
-                .push(spent.as_secs_f64() * 1e6 / f64::from(sent));
-        }
-        // Nobody is always the one after the most expensive.
-        turns.rotate_left(1);
-    }
-    let Some(bare) = lanes.first().map(|lane| lane.rounds.clone()) else {
+    let said = format!("{label}, ");
+    lanes::take_turns(servers, &mut lanes, plan.rounds, plan.requests, &said).await?;
+    let Some(bare) = lanes.first().map(|lane| lane.rounds().to_vec()) else {
         return Ok(());
     };
     for (server, lane) in servers.iter_mut().zip(&lanes) {
         let name = format!("{label}, {}", server.name());
-        tell(report, &name, &lane.rounds, &bare);
+        tell(report, &name, lane.rounds(), &bare);
         let kib = resident_kib(server.process_id()).map_err(Failure::part("memory of Envoy"))?;
         report.add(&name, "memory", f64::from(kib) / 1024.0, "MiB");
     }
@@ -168,14 +147,9 @@ async fn measure(
 
 /// Medians over the rounds; difference and ratio are taken within each round.
 fn tell(report: &mut Report, case: &str, rounds: &[f64], bare: &[f64]) {
-    let within = |of: fn(f64, f64) -> f64| {
-        let pairs = rounds.iter().zip(bare);
-        pairs
-            .map(|(ours, bare)| of(*ours, *bare))
-            .collect::<Vec<_>>()
-    };
-    let added = within(|ours, bare| ours - bare);
-    let ratio = within(|ours, bare| ours / bare);
+    let added = lanes::added(rounds, bare);
+    let pairs = rounds.iter().zip(bare);
+    let ratio: Vec<_> = pairs.map(|(ours, bare)| ours / bare).collect();
     let lowest = rounds.iter().copied().reduce(f64::min);
     let highest = rounds.iter().copied().reduce(f64::max);
     for (metric, value, unit) in [

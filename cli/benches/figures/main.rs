@@ -6,10 +6,13 @@
 //! the figures mean. Nothing here passes or fails by time.
 
 mod envoy;
+mod ext_authz;
 mod failure;
+mod filter;
 mod issuance;
 mod keys;
 mod mesh;
+mod reload;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,6 +43,10 @@ struct Args {
 enum Bench {
     /// CPU per request of a server's Envoy
     Envoy,
+    /// What a decision costs as policies grow; not part of "all of it": it takes half an hour
+    Filter,
+    /// Memory over a thousand new configurations; not part of "all of it" either
+    Reload,
     /// Certificates per second of the authority
     Issuance,
 }
@@ -67,6 +74,12 @@ fn run(args: &Args) -> Result<(), Failure> {
     let wanted = |bench| args.benches.is_empty() || args.benches.contains(&bench);
     if wanted(Bench::Envoy) {
         publish(&runtime.block_on(envoy::figures(args.quick, &scratch()?))?)?;
+    }
+    if args.benches.contains(&Bench::Filter) {
+        publish(&runtime.block_on(filter::figures(args.quick, &scratch()?))?)?;
+    }
+    if args.benches.contains(&Bench::Reload) {
+        publish(&runtime.block_on(reload::figures(args.quick, &scratch()?))?)?;
     }
     if wanted(Bench::Issuance) {
         publish(&runtime.block_on(issuance::figures(args.quick, &scratch()?))?)?;

@@ -19,6 +19,7 @@ use policy::config::{
     TrustEntry,
 };
 use policy::path::PathNormalization;
+use serde_json::Value;
 
 use super::admin_socket;
 use super::policies::{ALLOWED_PATH, REFUSED_PATH, Shape};
@@ -27,6 +28,8 @@ use crate::mesh::{Authority, TRUST_DOMAIN};
 
 /// How long a first answer may take: the filter needs its deny list before.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
+/// How long an Envoy may take to start.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a deny list may take from the authority to the filter.
 const LIST_LIMIT: Duration = Duration::from_secs(20);
 /// Longer than a run: no connection is retired while it is measured.
@@ -43,6 +46,8 @@ pub(crate) enum Guard {
     Filter(Shape),
     /// The same, with a line in Envoy's log for every allowed request.
     Logging(Shape),
+    /// A service outside of Envoy, put there by [`crate::ext_authz`].
+    ExtAuthz,
 }
 
 /// What all of them have in common.
@@ -80,10 +85,25 @@ impl Servers {
         self.binary.release().to_string()
     }
 
-    /// Starts one with one worker, on another port if somebody was faster.
-    pub(crate) async fn start(&self, name: &'static str, guard: Guard) -> Result<Server, Failure> {
-        let index = super::CASES.iter().position(|(case, _)| *case == name);
-        let index = index.unwrap_or_default();
+    /// Starts one with one worker, on another port if somebody was faster. `index` tells the files of the cases
+    /// apart.
+    pub(crate) async fn start(
+        &self,
+        index: usize,
+        name: &'static str,
+        guard: Guard,
+    ) -> Result<Server, Failure> {
+        self.start_with(index, name, guard, |_| Ok(())).await
+    }
+
+    /// The same, with a change to what Envoy is started with.
+    pub(crate) async fn start_with(
+        &self,
+        index: usize,
+        name: &'static str,
+        guard: Guard,
+        mut change: impl FnMut(&mut Value) -> Result<(), Failure>,
+    ) -> Result<Server, Failure> {
         let started = lab::ports::retry(
             3,
             |error: &Failure| is_taken(error),
@@ -94,9 +114,16 @@ impl Servers {
                 let options = Options::new(&format!("envoy-{index}"), &self.dir)
                     .concurrency(1)
                     .log_level("warning,wasm:info");
-                let envoy = Envoy::start(&self.binary, &bootstrap, &options)
-                    .await
-                    .map_err(Failure::part("Envoy"))?;
+                let failed = Failure::part("Envoy's bootstrap");
+                let mut json = serde_json::to_value(&bootstrap).map_err(failed)?;
+                change(&mut json)?;
+                let text = json.to_string();
+                let mut envoy =
+                    Envoy::launch_yaml(&self.binary, &text, bootstrap.admin(), &options)
+                        .map_err(Failure::part("Envoy"))?;
+                // Ten thousand policies are read by every VM before the listener opens.
+                let ready = envoy.wait_ready(START_LIMIT).await;
+                ready.map_err(Failure::part("Envoy"))?;
                 Ok((envoy, listen))
             },
         );
@@ -124,7 +151,7 @@ impl Servers {
         server.admin = Admin::Unix(admin_socket(&self.dir, index));
         server.connection_age = ConnectionAge::at_most(AGE);
         server.filter = match guard {
-            Guard::Nothing => InboundFilter::None,
+            Guard::Nothing | Guard::ExtAuthz => InboundFilter::None,
             Guard::Native(shape) => InboundFilter::NativeRbac {
                 rules: shape.native(),
             },
@@ -211,6 +238,10 @@ impl Server {
         &self.target
     }
 
+    pub(crate) const fn admin(&self) -> &lab::envoy::AdminClient {
+        self.envoy.admin()
+    }
+
     pub(crate) fn process_id(&mut self) -> u32 {
         self.envoy.process().id()
     }
@@ -256,7 +287,7 @@ impl Server {
         let found = answer.map_err(Failure::part(self.name))?.status;
         let (status, wanted) = match guard {
             Guard::Nothing => (200, "status 200"),
-            Guard::Native(_) | Guard::Filter(_) | Guard::Logging(_) => (403, "status 403"),
+            _ => (403, "status 403"),
         };
         if found == status {
             return Ok(());
