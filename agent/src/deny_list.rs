@@ -1,82 +1,55 @@
 //! The signed deny list on its way from the authority to the filters.
 
-use std::sync::Arc;
-
 use identity::{
     UnixTime,
-    deny_list::{DenyListError, ListKey, verify},
+    deny_list::{Check, DenyList, DenyListError, History, ListKey, ListSigners, Update},
     x509::{BadSignature, SignatureAlgorithm, VerifySignature},
 };
 use x509_parser::{prelude::FromDer, x509::SubjectPublicKeyInfo};
 
-/// A verified list as the filters get it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct HeldList {
-    /// JWS compact serialization, exactly as the authority sent it.
-    pub(crate) jws: Arc<str>,
-    /// Epoch of the list.
-    pub(crate) epoch: u64,
-    /// Its number in the epoch.
-    pub(crate) sequence: u64,
-    /// When it stops being fresh.
-    pub(crate) expires: UnixTime,
-}
+/// A verified list as the filters get it, and what changed in those before it.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldList(History);
 
 impl HeldList {
-    /// Checks a list with the keys of the trust bundle, as every filter will with its own pinned
-    /// ones, so that a list no filter would take does not replace one they do.
+    /// Checks an update with the keys of the trust bundle, as every filter will with what it pins, so
+    /// that a list no filter would take does not replace one they do.
     ///
     /// # Errors
-    /// [`ListError`]; the list held before stays.
+    /// [`DenyListError`]; the list held before stays.
     pub(crate) fn accept(
-        wire: &api::agent::DenyListSnapshot,
+        update: Vec<u8>,
         keys: &[ListKey],
         held: Option<&Self>,
         now: UnixTime,
-    ) -> Result<Self, ListError> {
-        let floor = held.map(|held| (held.epoch, held.sequence));
-        let list = verify(&wire.jws, keys, &AwsLc, now, floor)?;
-        if (list.epoch(), list.sequence()) != (wire.epoch, wire.sequence) {
-            return Err(ListError::OtherNumber {
-                announced: (wire.epoch, wire.sequence),
-                signed: (list.epoch(), list.sequence()),
-            });
-        }
-        let jws = std::str::from_utf8(&wire.jws).map_err(|source| ListError::NotText { source })?;
-        Ok(Self {
-            jws: Arc::from(jws),
-            epoch: list.epoch(),
-            sequence: list.sequence(),
-            expires: list.expires(),
-        })
+    ) -> Result<Self, DenyListError> {
+        let check = Check {
+            signers: &ListSigners::Keys(keys.to_vec()),
+            verifier: &AwsLc,
+            now,
+            floor: held.map(|held| held.list().position()),
+            held: held.map(Self::list),
+        };
+        let update = Update::parse(update)?;
+        let head = update.head().to_vec();
+        let list = update.verify(&check)?;
+        Ok(Self(match held {
+            // The same once more, as a stream's first message may be.
+            Some(held) if held.list().position() == list.position() => held.0.clone(),
+            Some(held) => held.0.followed_by(head, list),
+            None => History::new(head, list),
+        }))
     }
-}
 
-/// Why a list is not passed on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum ListError {
-    /// The filters would refuse it.
-    #[error("the deny list does not verify")]
-    Unverified(#[from] DenyListError),
-    /// What is announced beside it is not what is signed.
-    #[error(
-        "the deny list is announced as epoch {}, sequence {}, but signed as epoch {}, sequence {}",
-        announced.0, announced.1, signed.0, signed.1
-    )]
-    OtherNumber {
-        /// Epoch and sequence in the message.
-        announced: (u64, u64),
-        /// Epoch and sequence in the list.
-        signed: (u64, u64),
-    },
-    /// The JWS is no text.
-    #[error("the deny list is not text")]
-    NotText {
-        /// Where it stops being text.
-        #[source]
-        source: std::str::Utf8Error,
-    },
+    /// The list.
+    pub(crate) const fn list(&self) -> &DenyList {
+        self.0.list()
+    }
+
+    /// The update for a filter that holds the list at `held`; `None` where it has this one.
+    pub(crate) fn since(&self, held: (u64, u64)) -> Option<Vec<u8>> {
+        self.0.since(Some(held))
+    }
 }
 
 /// Signature checks by aws-lc. Deny lists are signed with ES256 and nothing else.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{clock, status::Status, world::World};
 
-/// `GET /v1/denylist?since=N`, `GET /v1/status`, `GET /healthz`.
+/// `GET /v1/denylist?epoch=E&since=N`, `GET /v1/status`, `GET /healthz`.
 pub(crate) fn routes(world: World) -> Router {
     Router::new()
         .route("/v1/denylist", get(deny_list))
@@ -23,32 +23,41 @@ pub(crate) fn routes(world: World) -> Router {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Since {
-    /// Sequence of the list the caller has; 0 or absent for none.
+    /// Epoch of the list the caller has; 0 or absent for none.
+    #[serde(default)]
+    epoch: u64,
+    /// Sequence of that list.
     #[serde(default)]
     since: u64,
 }
 
-/// 200 with the list, 204 when the caller has it, 503 when there is none yet.
+/// 200 with all entries or with what changed since the caller's list, 204 when the caller has this
+/// one, 503 when there is none yet.
 ///
 /// A list past its expiry is still handed out: the filters judge its age by themselves, and theirs
 /// is the clock that counts.
-async fn deny_list(State(world): State<World>, Query(Since { since }): Query<Since>) -> Response {
-    match world.now().deny_list {
-        None => (StatusCode::SERVICE_UNAVAILABLE, "no deny list yet\n").into_response(),
-        // Zero is "none held", also should a list ever bear that number.
-        Some(list) if since != 0 && list.sequence == since => {
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Some(list) => (
+async fn deny_list(
+    State(world): State<World>,
+    Query(Since { epoch, since }): Query<Since>,
+) -> Response {
+    let Some(list) = world.now().deny_list else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no deny list yet\n").into_response();
+    };
+    match list.since((epoch, since)) {
+        None => StatusCode::NO_CONTENT.into_response(),
+        Some(update) => (
             [
-                (header::CONTENT_TYPE, "application/jose"),
+                (header::CONTENT_TYPE, UPDATE),
                 (header::CACHE_CONTROL, "no-store"),
             ],
-            list.jws.to_string(),
+            update,
         )
             .into_response(),
     }
 }
+
+/// Media type of a deny list update.
+const UPDATE: &str = "application/vnd.countersign.deny-list";
 
 async fn status(State(world): State<World>) -> Json<Status> {
     Json(Status::of(&world.now(), clock::now()))

@@ -123,10 +123,10 @@ impl Status {
                 roots: roots.count,
             }),
             deny_list: snapshot.deny_list.as_ref().map(|list| DenyListStatus {
-                epoch: list.epoch,
-                sequence: list.sequence,
-                expires: list.expires.as_secs(),
-                stale: now.as_secs() > list.expires.as_secs(),
+                epoch: list.list().epoch(),
+                sequence: list.list().sequence(),
+                expires: list.list().expires().as_secs(),
+                stale: now.as_secs() > list.list().expires().as_secs(),
             }),
             deny_list_error: snapshot.deny_list_error.as_deref().map(str::to_owned),
             rejection: snapshot.rejection.as_deref().map(|one| RejectionStatus {

@@ -6,12 +6,12 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use api::agent::{
-    BundleSnapshot, DenyListSnapshot, EntriesSnapshot, WatchBundleRequest, WatchDenyListRequest,
+    BundleSnapshot, DenyListUpdate, EntriesSnapshot, WatchBundleRequest, WatchDenyListRequest,
     WatchEntriesRequest, agent_service_client::AgentServiceClient,
 };
 use identity::{
     TrustDomain,
-    deny_list::{ListKey, ListKeyError, MAX_JWS_BYTES},
+    deny_list::{ListKey, ListKeyError, MAX_UPDATE_BYTES},
 };
 use rustls::{
     RootCertStore,
@@ -51,6 +51,7 @@ pub(crate) async fn entries(
             }
             info!(accepted = entries.accepted().len(), "entries received");
             world.change(|world| world.entries = Some(Arc::new(entries)));
+            Ok(())
         },
     )
     .await;
@@ -82,6 +83,7 @@ pub(crate) async fn bundle(
                 // The bundle held before stays: peers go on as before.
                 Err(error) => warn!(error = %chain(&error), "trust bundle refused"),
             }
+            Ok(())
         },
     )
     .await;
@@ -89,82 +91,68 @@ pub(crate) async fn bundle(
 
 /// Follows the deny list. Never returns.
 ///
-/// A list is passed on once it verifies with the keys of the trust bundle; one that comes before
-/// the keys waits for them.
+/// A list is passed on once it verifies with the keys of the trust bundle. What changed is told since
+/// the list held, so after a refusal the stream is opened anew, from the list that is held then: once
+/// the keys are known, or the authority has made good.
 pub(crate) async fn deny_list(channels: watch::Receiver<Channel>, world: World) {
-    let (sender, mut latest) = watch::channel(None::<DenyListSnapshot>);
-    let open = |mut client: AgentServiceClient<Channel>| async move {
-        client.watch_deny_list(WatchDenyListRequest {}).await
+    let mut bundles = world.follow();
+    if bundles
+        .wait_for(|snapshot| snapshot.roots.is_some())
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let open = |mut client: AgentServiceClient<Channel>| {
+        let held = world.now().deny_list;
+        let (epoch, sequence) = held.map(|held| held.list().position()).unwrap_or_default();
+        async move {
+            let request = WatchDenyListRequest { epoch, sequence };
+            client.watch_deny_list(request).await
+        }
     };
     let watched = ("deny list", DENY_LIST_BACKOFF);
-    let receive = follow(watched, channels, open, |snapshot| {
-        sender.send_replace(Some(snapshot));
-    });
-    let check = async {
-        let mut bundles = world.follow();
-        let mut keys_used: Option<Arc<Roots>> = None;
-        loop {
-            let fresh = tokio::select! {
-                changed = latest.changed() => changed.is_ok(),
-                changed = bundles.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    false
-                }
-            };
-            let roots = bundles.borrow_and_update().roots.clone();
-            let new_keys = match (&roots, &keys_used) {
-                (Some(now), Some(used)) => !Arc::ptr_eq(now, used),
-                (now, used) => now.is_some() != used.is_some(),
-            };
-            let list = latest.borrow_and_update().clone();
-            if let (Some(roots), Some(list), true) = (roots, list, fresh || new_keys) {
-                take(&world, &list, &roots.list_keys);
-                keys_used = Some(roots);
-            }
-        }
-    };
-    tokio::join!(receive, check);
+    follow(watched, channels, open, |update| take(&world, update)).await;
 }
 
-fn take(world: &World, list: &DenyListSnapshot, keys: &[ListKey]) {
+/// Takes an update; what it was refused for ends the stream.
+fn take(world: &World, DenyListUpdate { update }: DenyListUpdate) -> Result<(), Refused> {
     let now = identity::UnixTime::from_secs(clock::now().as_secs());
-    let held = world.now().deny_list;
-    match HeldList::accept(list, keys, held.as_deref(), now) {
-        Ok(list) => {
-            debug!(
-                epoch = list.epoch,
-                sequence = list.sequence,
-                "deny list received"
-            );
+    let snapshot = world.now();
+    let keys = snapshot.roots.as_ref().map(|roots| &*roots.list_keys);
+    let held = snapshot.deny_list.as_deref();
+    match HeldList::accept(update, keys.unwrap_or_default(), held, now) {
+        Ok(held) => {
+            let (epoch, sequence) = held.list().position();
+            debug!(epoch, sequence, "deny list received");
             world.change(|world| {
-                world.deny_list = Some(Arc::new(list));
+                world.deny_list = Some(Arc::new(held));
                 world.deny_list_error = None;
             });
+            Ok(())
         }
         Err(error) => {
-            let text = chain(&error);
-            warn!(error = text, "deny list refused");
-            world.change(|world| world.deny_list_error = Some(text.into()));
+            let why: Arc<str> = format!("the deny list does not verify: {}", chain(&error)).into();
+            world.change(|world| world.deny_list_error = Some(Arc::clone(&why)));
+            Err(Refused { why })
         }
     }
 }
 
 /// The longest deny list there may be, and what comes with it. The library's limit of 4 MB would cut
 /// off whoever is told of some thirty thousand revocations.
-const MAX_MESSAGE_BYTES: usize = MAX_JWS_BYTES + 64 * 1024;
+const MAX_MESSAGE_BYTES: usize = MAX_UPDATE_BYTES + 64 * 1024;
 
 /// How long a revocation may take is how long this stream may be away.
 const DENY_LIST_BACKOFF: Backoff = Backoff::up_to(Duration::from_secs(1));
 
-/// Opens a stream and applies its messages; again whenever it ends, with back-off, and at once
-/// whenever there is a new channel.
+/// Opens a stream and applies its messages; again whenever it ends or a message cannot be applied,
+/// with back-off, and at once whenever there is a new channel.
 async fn follow<M, Opening>(
     (what, mut backoff): (&'static str, Backoff),
     mut channels: watch::Receiver<Channel>,
     open: impl Fn(AgentServiceClient<Channel>) -> Opening,
-    mut apply: impl FnMut(M),
+    mut apply: impl FnMut(M) -> Result<(), Refused>,
 ) where
     Opening: Future<Output = Result<Response<Streaming<M>>, Status>>,
 {
@@ -175,26 +163,45 @@ async fn follow<M, Opening>(
                 AgentServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
             let mut stream = open(client).await?.into_inner();
             while let Some(message) = stream.message().await? {
+                apply(message)?;
                 backoff.reset();
-                apply(message);
             }
-            Err(Status::new(
-                Code::Unavailable,
-                "the authority ended the stream",
-            ))
+            let status = Status::new(Code::Unavailable, "the authority ended the stream");
+            Err(Ended::from(status))
         };
-        let ended: Result<(), Status> = tokio::select! {
+        let ended: Result<(), Ended> = tokio::select! {
             ended = attempt => ended,
             changed = channels.changed() => match changed {
                 Ok(()) => continue,
                 Err(_closed) => return,
             },
         };
-        let Err(status) = ended else { continue };
+        let Err(ended) = ended else { continue };
         let pause = backoff.next(clock::jitter());
-        let error = CallError::from(status);
-        warn!(what, error = %chain(&error), retry_in = ?pause, "stream from the authority lost");
+        warn!(what, error = %chain(&ended), retry_in = ?pause, "stream from the authority ended");
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// What a message was refused for.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+struct Refused {
+    why: Arc<str>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Lost(#[from] CallError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl From<Status> for Ended {
+    fn from(status: Status) -> Self {
+        Self::Lost(status.into())
     }
 }
 

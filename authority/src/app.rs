@@ -24,7 +24,7 @@ use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, WriterTask};
 use crate::issue::Issuance;
 use crate::report::chain;
-use crate::revoke::{ListKeyError, ListSigner, Publisher};
+use crate::revoke::{ListKeyError, ListKeys, Publisher};
 use crate::serve::admin::AdminApi;
 use crate::serve::admin_socket;
 use crate::serve::agents::AgentApi;
@@ -142,6 +142,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         &stopping,
     );
     let admin = AdminApi {
+        bundle: agents.bundle.clone(),
         issuance: issuance.clone(),
         publisher: Arc::clone(&publisher),
         entries,
@@ -218,13 +219,9 @@ async fn start_publisher(
     if has_signed && path.try_exists().is_ok_and(|there| !there) {
         return Err(ListKeyError::Missing { path }.into());
     }
-    let signer = ListSigner::open(&path)?;
-    let publisher = Publisher::start(
-        signer,
-        issuance.inventory().clone(),
-        Arc::clone(&settings.clock),
-        settings.deny_list_life_seconds,
-    );
+    let keys = ListKeys::open(path, settings.path(names::DENY_LIST_NEXT_KEY))?;
+    let life = settings.deny_list_life_seconds;
+    let publisher = Publisher::start(keys, issuance.clone(), life);
     Ok(Arc::new(publisher.await?))
 }
 

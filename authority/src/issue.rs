@@ -11,7 +11,7 @@ pub use self::caller::{Caller, Lifetimes, Proof, Wish};
 pub use self::csr::{
     CsrError, KeyType, MAX_CSR_BYTES, MAX_NAMES, MAX_RSA_BITS, MIN_RSA_BITS, VerifiedCsr,
 };
-pub use self::grant::{Grant, ServerNames};
+pub use self::grant::{Grant, Purpose, ServerNames};
 pub use self::policy::{Application, IssuancePolicy, Standing};
 pub use self::profile::ProfileError;
 pub use self::refusal::{ProofFault, Refusal, RefusalClass};
@@ -252,7 +252,7 @@ impl Issuance {
             _ => None,
         };
         let suspended = match by {
-            Caller::Authority => false,
+            Caller::Authority | Caller::ListSigner => false,
             _ => self.inventory.is_suspended(subject, now).await?,
         };
         Ok(Standing { entry, suspended })
@@ -276,7 +276,7 @@ impl Issuance {
                 ..Guard::default()
             },
             Caller::Operator { .. } => Guard::default(),
-            Caller::Authority => Guard {
+            Caller::Authority | Caller::ListSigner => Guard {
                 despite_suspension: true,
                 ..Guard::default()
             },

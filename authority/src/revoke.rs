@@ -1,42 +1,41 @@
 //! The signed deny list: what is revoked or suspended, re-signed all the time so that its absence
 //! is noticed.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use identity::UnixTime;
-use identity::deny_list::{self, Payload, PayloadEntry, SCHEMA_VERSION};
-use identity::x509::{BadDigest, Sha256Digest};
-use tokio::sync::watch;
-
-pub use self::key::{ListKeyError, ListSigner};
-use crate::clock::Clock;
-use crate::inventory::{
-    CertificateState, ChangeError, DeniedCertificate, Inventory, InventoryError, ListHead,
-    Selector, StateAction, StateChange,
+use identity::deny_list::{
+    self, DenyList, DenyListError, Entries, EntriesError, Entry, Head, History,
 };
+use identity::pem;
+use identity::x509::{BadDigest, Sha256Digest};
+use tokio::sync::{Mutex, watch};
+
+pub use self::key::{ListKeyError, ListKeys, ListSigner};
+use crate::inventory::{
+    CertificateState, ChangeError, DeniedCertificate, InventoryError, ListHead, Selector,
+    StateAction, StateChange,
+};
+use crate::issue::{Caller, Issuance, IssueError, Wish};
 use crate::report::chain;
 
 mod key;
 
 /// A list as it was signed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct SignedList {
-    /// JWS compact serialization.
-    pub jws: String,
     /// Its number.
     pub head: ListHead,
-    /// When it was signed.
-    pub issued: UnixTime,
-    denied: HashSet<Sha256Digest>,
+    /// The list, and what changed in those before it.
+    pub history: History,
 }
 
 impl SignedList {
     /// Whether the certificate with this digest is on the list.
     #[must_use]
     pub fn denies(&self, sha256: &Sha256Digest) -> bool {
-        self.denied.contains(sha256)
+        self.history.list().state(sha256).is_some()
     }
 }
 
@@ -56,6 +55,18 @@ pub enum PublishError {
     /// A certificate in good standing was to be listed.
     #[error("a certificate in good standing was to be listed")]
     NotDenied,
+    /// The entries are none that a list can have.
+    #[error("the deny list's entries are refused")]
+    BadEntries(#[source] EntriesError),
+    /// Head and entries do not fit.
+    #[error("the deny list's head is refused")]
+    BadHead(#[source] DenyListError),
+    /// There is no certificate for the deny list's key.
+    #[error("the certificate of the deny list's key was not issued")]
+    Certificate(#[source] IssueError),
+    /// The certificate does not parse.
+    #[error("the certificate of the deny list's key does not parse")]
+    BadCertificate(#[source] pem::PemError),
     /// A date outside the calendar.
     #[error("the clock is outside the calendar")]
     BadClock,
@@ -67,11 +78,26 @@ pub enum PublishError {
 /// Signs deny lists and hands them to whoever watches.
 #[derive(Debug)]
 pub struct Publisher {
-    signer: ListSigner,
-    inventory: Inventory,
-    clock: Arc<dyn Clock>,
+    issuance: Issuance,
+    signing: RwLock<Signing>,
+    /// Held by whoever changes what lists are signed with.
+    preparing: Mutex<()>,
     life_seconds: i64,
     published: watch::Sender<Arc<SignedList>>,
+}
+
+/// What lists are signed with.
+#[derive(Debug)]
+struct Signing {
+    keys: ListKeys,
+    certificate: ListCertificate,
+}
+
+/// The certificate of the key that signs.
+#[derive(Clone, Debug)]
+struct ListCertificate {
+    der: Vec<u8>,
+    renew_at: UnixTime,
 }
 
 impl Publisher {
@@ -80,20 +106,23 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`].
     pub async fn start(
-        signer: ListSigner,
-        inventory: Inventory,
-        clock: Arc<dyn Clock>,
+        keys: ListKeys,
+        issuance: Issuance,
         life_seconds: i64,
     ) -> Result<Self, PublishError> {
-        let now = clock.now();
-        inventory.open_epoch(now).await?;
-        let (head, denied) = inventory.next_list(now).await?;
-        let first = sign(&signer, head, &denied, now, life_seconds)?;
-        let (published, _) = watch::channel(Arc::new(first));
+        let now = issuance.now();
+        let certificate = certify(&issuance, keys.active()).await?;
+        let signing = Signing { keys, certificate };
+        issuance.inventory().open_epoch(now).await?;
+        let (head, denied) = issuance.inventory().next_list(now).await?;
+        let entries = Arc::new(entries(&denied)?);
+        let (jws, list) = signing.sign(head, entries, now, life_seconds)?;
+        let history = History::new(jws, list);
+        let (published, _) = watch::channel(Arc::new(SignedList { head, history }));
         Ok(Self {
-            signer,
-            inventory,
-            clock,
+            issuance,
+            signing: RwLock::new(signing),
+            preparing: Mutex::default(),
             life_seconds,
             published,
         })
@@ -105,10 +134,54 @@ impl Publisher {
         self.published.subscribe()
     }
 
-    /// The public keys that may sign lists, PEM `PUBLIC KEY`.
+    /// The public keys that may sign lists, PEM `PUBLIC KEY`: the one that does, the one that will
+    /// after a rotation, and the one that did before.
     #[must_use]
     pub fn public_keys(&self) -> Vec<String> {
-        vec![self.signer.public_key_pem().to_owned()]
+        self.signing(|signing| signing.keys.public_pems())
+    }
+
+    /// Takes the prepared key into use, with a certificate of its own, prepares another and signs
+    /// the list anew.
+    ///
+    /// # Errors
+    /// [`PublishError`]; if the certificate was not issued, nothing has changed.
+    pub async fn rotate_key(&self) -> Result<(), PublishError> {
+        let one_at_a_time = self.preparing.lock().await;
+        let csr = self.signing(|signing| signing.keys.next().csr_pem().to_owned());
+        let certificate = certify_csr(&self.issuance, &csr).await?;
+        self.change_signing(|signing| {
+            signing.keys.rotate()?;
+            signing.certificate = certificate;
+            Ok(())
+        })
+        .map_err(PublishError::Key)?;
+        drop(one_at_a_time);
+        tracing::warn!("the deny list's next key is in use");
+        self.refresh().await
+    }
+
+    /// Renews the certificate of the key that signs, if it is time.
+    async fn renew_certificate(&self) -> Result<(), PublishError> {
+        let _one_at_a_time = self.preparing.lock().await;
+        let now = self.issuance.now();
+        let due = self.signing(|signing| {
+            (now >= signing.certificate.renew_at)
+                .then(|| signing.keys.active().csr_pem().to_owned())
+        });
+        if let Some(csr) = due {
+            let certificate = certify_csr(&self.issuance, &csr).await?;
+            self.change_signing(|signing| signing.certificate = certificate);
+        }
+        Ok(())
+    }
+
+    fn signing<T>(&self, read: impl FnOnce(&Signing) -> T) -> T {
+        read(&self.signing.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change_signing<T>(&self, change: impl FnOnce(&mut Signing) -> T) -> T {
+        change(&mut self.signing.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Changes certificates and publishes the list that says so; both are done when this returns.
@@ -123,9 +196,10 @@ impl Publisher {
         reason: String,
         operator: String,
     ) -> Result<StateChange, PublishError> {
-        let now = self.clock.now();
+        let now = self.issuance.now();
         let change = self
-            .inventory
+            .issuance
+            .inventory()
             .change_state(selector, action, reason, operator, now)
             .await??;
         for certificate in &change.changed {
@@ -143,7 +217,15 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`].
     pub async fn refresh(&self) -> Result<(), PublishError> {
-        let (head, denied) = self.inventory.next_list(self.clock.now()).await?;
+        // With the one there is lists can be signed still; who pins keys does not look at it.
+        if let Err(error) = self.renew_certificate().await {
+            tracing::error!(
+                error = chain(&error),
+                "the certificate of the deny list's key was not renewed"
+            );
+        }
+        let inventory = self.issuance.inventory();
+        let (head, denied) = inventory.next_list(self.issuance.now()).await?;
         self.publish(head, &denied)
     }
 
@@ -165,19 +247,21 @@ impl Publisher {
     }
 
     fn publish(&self, head: ListHead, denied: &[DeniedCertificate]) -> Result<(), PublishError> {
-        let list = sign(
-            &self.signer,
-            head,
-            denied,
-            self.clock.now(),
-            self.life_seconds,
-        )?;
+        let mut entries = Arc::new(entries(denied)?);
+        let before = Arc::clone(self.published.borrow().history.list().entries());
+        if before.digest() == entries.digest() {
+            entries = before;
+        }
+        let now = self.issuance.now();
+        let (jws, list) =
+            self.signing(|signing| signing.sign(head, entries, now, self.life_seconds))?;
         // Two changes may be signed in either order. A later number includes what an earlier one
         // says, so only forward steps are published.
         self.published.send_if_modified(|current| {
-            let forward = list.head > current.head;
+            let forward = head > current.head;
             if forward {
-                *current = Arc::new(list);
+                let history = current.history.followed_by(jws, list);
+                *current = Arc::new(SignedList { head, history });
             }
             forward
         });
@@ -185,34 +269,57 @@ impl Publisher {
     }
 }
 
-fn sign(
-    signer: &ListSigner,
-    head: ListHead,
-    denied: &[DeniedCertificate],
-    now: UnixTime,
-    life_seconds: i64,
-) -> Result<SignedList, PublishError> {
-    let entries = denied.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-    let payload = Payload {
-        schema_version: SCHEMA_VERSION,
-        epoch: head.epoch,
-        sequence: head.sequence,
-        issued: now,
-        expires: now.plus_secs(life_seconds).ok_or(PublishError::BadClock)?,
-        entries,
+impl Signing {
+    /// The signed head of a list, and the list.
+    fn sign(
+        &self,
+        number: ListHead,
+        entries: Arc<Entries>,
+        now: UnixTime,
+        life_seconds: i64,
+    ) -> Result<(Vec<u8>, DenyList), PublishError> {
+        let head = Head::of(&entries, (number.epoch, number.sequence), now, life_seconds)
+            .ok_or(PublishError::BadClock)?;
+        let signer = self.keys.active();
+        let input = deny_list::signing_input(&head, signer.kid(), Some(&self.certificate.der));
+        let signature = signer.sign(&input).map_err(PublishError::Key)?;
+        let list = DenyList::new(head, entries).map_err(PublishError::BadHead)?;
+        Ok((deny_list::assemble(&input, &signature), list))
+    }
+}
+
+async fn certify(issuance: &Issuance, key: &ListSigner) -> Result<ListCertificate, PublishError> {
+    certify_csr(issuance, key.csr_pem()).await
+}
+
+/// Issues a certificate for a key of the deny list, to be renewed at half of its life.
+async fn certify_csr(issuance: &Issuance, csr: &str) -> Result<ListCertificate, PublishError> {
+    let now = issuance.now();
+    let wish = Wish {
+        spiffe_id: None,
+        ttl_seconds: CERTIFICATE_SECONDS.min(issuance.policy().max_ttl_seconds()),
     };
-    let input = deny_list::signing_input(&payload, signer.kid());
-    let signature = signer.sign(&input).map_err(PublishError::Key)?;
-    Ok(SignedList {
-        jws: deny_list::assemble(&input, &signature),
-        head,
-        issued: now,
-        denied: payload.entries.iter().map(|entry| entry.sha256).collect(),
+    let issued = issuance
+        .issue(&Caller::ListSigner, csr, &wish)
+        .await
+        .map_err(PublishError::Certificate)?;
+    let leaf = issued.chain.first().map(String::as_str).unwrap_or_default();
+    let der =
+        pem::single(leaf, pem::CERTIFICATE, leaf.len()).map_err(PublishError::BadCertificate)?;
+    let half = issued.not_after.secs_since(now) / 2;
+    Ok(ListCertificate {
+        der,
+        renew_at: now.plus_secs(half).ok_or(PublishError::BadClock)?,
     })
 }
 
-fn entry(denied: &DeniedCertificate) -> Result<PayloadEntry, PublishError> {
-    Ok(PayloadEntry {
+fn entries(denied: &[DeniedCertificate]) -> Result<Entries, PublishError> {
+    let entries = denied.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    Entries::new(entries).map_err(PublishError::BadEntries)
+}
+
+fn entry(denied: &DeniedCertificate) -> Result<Entry, PublishError> {
+    Ok(Entry {
         sha256: denied.sha256.parse().map_err(PublishError::BadDigest)?,
         state: match denied.state {
             CertificateState::Revoked => deny_list::State::Revoked,
@@ -222,3 +329,6 @@ fn entry(denied: &DeniedCertificate) -> Result<PayloadEntry, PublishError> {
         since: denied.since,
     })
 }
+
+/// Life of the certificate of the deny list's key.
+const CERTIFICATE_SECONDS: i64 = 24 * 3600;

@@ -18,6 +18,8 @@ pub mod names {
     pub const DATABASE: &str = "countersign.db";
     /// The deny list's private key, PKCS#8 PEM.
     pub const DENY_LIST_KEY: &str = "deny-list.key";
+    /// The deny list's next private key, PKCS#8 PEM.
+    pub const DENY_LIST_NEXT_KEY: &str = "deny-list-next.key";
     /// The root certificate, PEM, for whoever must trust this authority.
     pub const BUNDLE: &str = "bundle.pem";
     /// The administration socket.
@@ -120,7 +122,7 @@ impl Settings {
                 "at least 1 s, no more than its life",
             );
         }
-        if self.authority_id().is_none() {
+        if self.list_signer_id().is_none() {
             return Err(SettingsError {
                 setting: "the trust domain",
                 found: self.trust_domain.to_string(),
@@ -137,6 +139,12 @@ impl Settings {
             self.trust_domain.as_str()
         ))
         .ok()
+    }
+
+    /// The identity of the deny list's key.
+    pub(crate) fn list_signer_id(&self) -> Option<SpiffeId> {
+        let id = self.authority_id()?;
+        SpiffeId::new(format!("{id}/deny-list")).ok()
     }
 
     pub(crate) const fn lifetimes(&self) -> Lifetimes {

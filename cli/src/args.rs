@@ -6,10 +6,16 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 
+pub(crate) use policy::{
+    CheckArgs, DiffArgs, ExplainArgs, LintArgs, LintFormat, PathForm, PolicyCommand,
+    Protocol as PolicyProtocol, ProxyKind, RequestArgs, ScopeArgs, SourceArgs, TestArgs,
+    TestFormat, Threshold,
+};
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
 pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
-pub(crate) use tools::{DoctorArgs, EnvoyCommand, PolicyCommand};
+pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
+mod policy;
 mod record;
 mod servers;
 mod tools;

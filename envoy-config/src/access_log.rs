@@ -17,10 +17,17 @@ struct LogFormat {
     json_format: Line,
 }
 
-/// One line. Names are the JSON keys; `null` where there is nothing to say. The path is without its query,
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Line {
+    Request(Box<RequestLine>),
+    Connection(Box<ConnectionLine>),
+}
+
+/// One line for a request. Names are the JSON keys; `null` where there is nothing to say. The path is without its query,
 /// which may hold secrets.
 #[derive(Clone, Debug, Serialize)]
-struct Line {
+struct RequestLine {
     time: &'static str,
     #[serde(rename = "requestId")]
     request_id: &'static str,
@@ -29,6 +36,27 @@ struct Line {
     authority: &'static str,
     protocol: &'static str,
     status: &'static str,
+    flags: &'static str,
+    details: &'static str,
+    #[serde(rename = "durationMs")]
+    duration: &'static str,
+    #[serde(rename = "bytesReceived")]
+    bytes_received: &'static str,
+    #[serde(rename = "bytesSent")]
+    bytes_sent: &'static str,
+    connection: &'static str,
+    #[serde(flatten)]
+    peer: Peer,
+    cluster: &'static str,
+    upstream: &'static str,
+    #[serde(rename = "upstreamFailure")]
+    upstream_failure: &'static str,
+}
+
+/// One line for a TCP connection.
+#[derive(Clone, Debug, Serialize)]
+struct ConnectionLine {
+    time: &'static str,
     flags: &'static str,
     details: &'static str,
     #[serde(rename = "durationMs")]
@@ -72,21 +100,10 @@ pub(crate) enum Side {
     Client,
 }
 
+/// Lines for requests.
 pub(crate) fn file(path: &Path, side: Side) -> Extension<FileAccessLog> {
-    let peer = match side {
-        Side::Server => Peer::Downstream {
-            peer: "%DOWNSTREAM_PEER_URI_SAN%",
-            serial: "%DOWNSTREAM_PEER_SERIAL%",
-            sha256: "%DOWNSTREAM_PEER_FINGERPRINT_256%",
-            local: "%DOWNSTREAM_LOCAL_URI_SAN%",
-        },
-        Side::Client => Peer::Upstream {
-            peer: "%UPSTREAM_PEER_URI_SAN%",
-            local: "%UPSTREAM_LOCAL_URI_SAN%",
-        },
-    };
-    let line = Line {
-        time: "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    let line = RequestLine {
+        time: START_TIME,
         request_id: "%REQ(X-REQUEST-ID)%",
         method: "%REQ(:METHOD)%",
         path: "%PATH(NQ)%",
@@ -99,18 +116,59 @@ pub(crate) fn file(path: &Path, side: Side) -> Extension<FileAccessLog> {
         bytes_received: "%BYTES_RECEIVED%",
         bytes_sent: "%BYTES_SENT%",
         connection: "%CONNECTION_ID%",
-        peer,
+        peer: Peer::of(side),
         cluster: "%UPSTREAM_CLUSTER%",
         upstream: "%UPSTREAM_HOST%",
         upstream_failure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     };
+    log(path, Line::Request(Box::new(line)))
+}
+
+/// Lines for TCP connections.
+pub(crate) fn connections(path: &Path, side: Side) -> Extension<FileAccessLog> {
+    let line = ConnectionLine {
+        time: START_TIME,
+        flags: "%RESPONSE_FLAGS%",
+        details: "%CONNECTION_TERMINATION_DETAILS%",
+        duration: "%DURATION%",
+        bytes_received: "%BYTES_RECEIVED%",
+        bytes_sent: "%BYTES_SENT%",
+        connection: "%CONNECTION_ID%",
+        peer: Peer::of(side),
+        cluster: "%UPSTREAM_CLUSTER%",
+        upstream: "%UPSTREAM_HOST%",
+        upstream_failure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    };
+    log(path, Line::Connection(Box::new(line)))
+}
+
+const START_TIME: &str = "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%";
+
+impl Peer {
+    const fn of(side: Side) -> Self {
+        match side {
+            Side::Server => Peer::Downstream {
+                peer: "%DOWNSTREAM_PEER_URI_SAN%",
+                serial: "%DOWNSTREAM_PEER_SERIAL%",
+                sha256: "%DOWNSTREAM_PEER_FINGERPRINT_256%",
+                local: "%DOWNSTREAM_LOCAL_URI_SAN%",
+            },
+            Side::Client => Peer::Upstream {
+                peer: "%UPSTREAM_PEER_URI_SAN%",
+                local: "%UPSTREAM_LOCAL_URI_SAN%",
+            },
+        }
+    }
+}
+
+fn log(path: &Path, json_format: Line) -> Extension<FileAccessLog> {
     Extension {
         name: "envoy.access_loggers.file",
         typed_config: Typed::new(
             "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             FileAccessLog {
                 path: path_text(path),
-                log_format: LogFormat { json_format: line },
+                log_format: LogFormat { json_format },
             },
         ),
     }

@@ -52,6 +52,12 @@ impl ConnectionAge {
         }
     }
 
+    /// How long a TCP connection may live, which Envoy jitters: with the longest jitter, the limit. It has no
+    /// drain.
+    pub(crate) fn connection(self) -> Duration {
+        self.limit * 100 / (100 + Self::JITTER_PERCENT)
+    }
+
     /// `max_connection_duration` for the client side, which Envoy cannot jitter. Shorter than the server's, so
     /// that the side that knows of its next request is the one that retires the connection.
     pub(crate) fn client(self) -> Duration {
@@ -83,6 +89,8 @@ mod tests {
                 "{longest:?} for a leaf of {seconds} s"
             );
             assert!(age.server(false) + age.drain() <= age.limit());
+            let longest = age.connection() * (100 + ConnectionAge::JITTER_PERCENT) / 100;
+            assert!(longest <= age.limit());
         }
     }
 

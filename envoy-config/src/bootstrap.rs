@@ -6,6 +6,7 @@ use crate::address::{Address, Admin};
 use crate::cluster::Cluster;
 use crate::emit::{EmitError, yaml};
 use crate::listener::Listener;
+use crate::stats::StatsConfig;
 use crate::typed::{Extension, Typed};
 
 /// Connections one Envoy accepts at a time; beyond it new ones are closed, so that a flood cannot take the
@@ -18,6 +19,7 @@ pub struct Bootstrap {
     node: Node,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<AdminSection>,
+    stats_config: StatsConfig,
     static_resources: StaticResources,
     overload_manager: OverloadManager,
     #[serde(skip)]
@@ -31,6 +33,15 @@ impl Bootstrap {
         listener: Listener,
         clusters: Vec<Cluster>,
     ) -> Self {
+        Self::with_listeners(node_id, admin, vec![listener], clusters)
+    }
+
+    pub(crate) fn with_listeners(
+        node_id: &str,
+        admin: &Admin,
+        listeners: Vec<Listener>,
+        clusters: Vec<Cluster>,
+    ) -> Self {
         Self {
             admin_spec: admin.clone(),
             node: Node {
@@ -38,8 +49,9 @@ impl Bootstrap {
                 cluster: "countersign",
             },
             admin: Address::admin(admin).map(|address| AdminSection { address }),
+            stats_config: StatsConfig::new(),
             static_resources: StaticResources {
-                listeners: vec![listener],
+                listeners,
                 clusters,
             },
             overload_manager: OverloadManager {

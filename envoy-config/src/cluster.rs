@@ -56,7 +56,10 @@ pub(crate) struct Cluster {
     load_assignment: LoadAssignment,
     #[serde(skip_serializing_if = "Option::is_none")]
     outlier_detection: Option<Outlier>,
-    typed_extension_protocol_options: ProtocolOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_connection_buffer_limit_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    typed_extension_protocol_options: Option<ProtocolOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transport_socket: Option<TransportSocket>,
 }
@@ -69,6 +72,17 @@ pub(crate) struct ClusterParts<'a> {
     pub(crate) connect_timeout: Duration,
     pub(crate) outlier: Option<OutlierDetection>,
     pub(crate) http: HttpOptions,
+    pub(crate) transport_socket: Option<TransportSocket>,
+}
+
+/// Shape of a cluster that is not for HTTP.
+#[derive(Debug)]
+pub(crate) struct TcpClusterParts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) endpoints: &'a [Endpoint],
+    pub(crate) connect_timeout: Duration,
+    pub(crate) outlier: Option<OutlierDetection>,
+    pub(crate) buffer_limit_bytes: u32,
     pub(crate) transport_socket: Option<TransportSocket>,
 }
 
@@ -88,11 +102,41 @@ impl Cluster {
                 parts.endpoints.iter().map(Address::from),
             ),
             outlier_detection: parts.outlier.map(Outlier::from),
-            typed_extension_protocol_options: ProtocolOptions {
+            per_connection_buffer_limit_bytes: None,
+            typed_extension_protocol_options: Some(ProtocolOptions {
                 http: parts.http.typed(),
-            },
+            }),
             transport_socket: parts.transport_socket,
         }
+    }
+
+    /// Servers that speak something other than HTTP.
+    pub(crate) fn tcp(parts: TcpClusterParts<'_>) -> Self {
+        let http = Self::new(ClusterParts {
+            name: parts.name,
+            endpoints: parts.endpoints,
+            connect_timeout: parts.connect_timeout,
+            outlier: parts.outlier,
+            http: HttpOptions::new(HttpVersion::Http1),
+            transport_socket: parts.transport_socket,
+        });
+        Self {
+            per_connection_buffer_limit_bytes: Some(parts.buffer_limit_bytes),
+            typed_extension_protocol_options: None,
+            ..http
+        }
+    }
+
+    /// The application behind a TCP server.
+    pub(crate) fn tcp_app(app: &Endpoint, buffer_limit_bytes: u32) -> Self {
+        Self::tcp(TcpClusterParts {
+            name: APP_CLUSTER,
+            endpoints: std::slice::from_ref(app),
+            connect_timeout: Duration::from_secs(2),
+            outlier: None,
+            buffer_limit_bytes,
+            transport_socket: None,
+        })
     }
 
     /// The application. Many servers close idle connections after 5 s; leaving first avoids the race

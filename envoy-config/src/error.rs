@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use policy::CompileError;
 use policy::config::ConfigError;
 
 use crate::age::ConnectionAge;
@@ -96,6 +97,9 @@ pub enum Problem {
     /// The filter would refuse the plug-in configuration.
     #[error("the filter would refuse it")]
     Plugin(#[source] ConfigError),
+    /// A policy that Envoy's own filters cannot be told.
+    #[error("cannot be written for Envoy")]
+    Policy(#[source] CompileError),
     /// More than the filter reads.
     #[error("is {bytes} bytes of JSON, limit is {limit}")]
     TooLarge {

@@ -14,7 +14,7 @@ use crate::sidecar::PathSettings;
 use crate::typed::{Extension, Percent, Seconds, Typed};
 use crate::version::EnvoyVersion;
 
-pub use filter::{DIRECT_ADDRESS_KEY, PEER_CERTIFICATE_KEY};
+pub use filter::{DIRECT_ADDRESS_KEY, JWT_PAYLOAD_KEY, PEER_CERTIFICATE_KEY, REMOTE_ADDRESS_KEY};
 pub(crate) use filter::{FilterStateValue, HttpFilter};
 pub(crate) use route::{HedgePolicy, RouteAction, RouteConfig, RouteRetry, VirtualHost};
 

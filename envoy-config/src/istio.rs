@@ -2,10 +2,12 @@
 //! `WasmPlugin` cannot say (session resumption, the agent's socket, the hold on the way out).
 
 mod envoy_filter;
+mod filter_state;
 mod wasm_plugin;
 
 pub use envoy_filter::{EnvoyFilter, Service};
-pub use wasm_plugin::{ImagePullPolicy, WasmPlugin};
+pub use filter_state::FilterState;
+pub use wasm_plugin::{ImagePullPolicy, Phase, WasmPlugin};
 
 use std::collections::BTreeMap;
 

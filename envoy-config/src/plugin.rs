@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use identity::SpiffeId;
+use policy::Resource;
 use policy::config::{Direction, PluginConfig, compile};
 
 use crate::cluster::AGENT_HTTP_CLUSTER;
@@ -23,10 +24,15 @@ pub(crate) fn with_clusters<'a>(
     config
 }
 
-/// Whether a policy asks for the address of the TCP peer. Of a configuration with errors, no; those are
-/// for [`check_plugin`] to report.
-pub(crate) fn looks_at_source_ip(config: &PluginConfig) -> bool {
-    compile(config).is_ok_and(|compiled| compiled.policies.needs().source_ip)
+/// The configuration without what only the proxy needs: `RequestAuthentication`, with whole key sets.
+pub(crate) fn for_filter(config: &PluginConfig) -> PluginConfig {
+    let mut config = config.clone();
+    let for_proxy = |policy: &serde_json::Value| {
+        let read = Resource::from_value(policy);
+        matches!(read, Ok(Resource::RequestAuthentication(_)))
+    };
+    config.policies.retain(|policy| !for_proxy(policy));
+    config
 }
 
 /// Direction, the agent's cluster, and everything the filter itself checks when it is configured.

@@ -1,6 +1,7 @@
 //! TLS contexts: where keys and roots come from, who may be at the other end, and no resumption.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use identity::{SpiffeId, TrustDomain};
@@ -120,16 +121,21 @@ impl TransportSocket {
     /// The server side: a client certificate is required and no session can be resumed, because a resumed
     /// one skips verification (an expired certificate was seen to pass).
     pub(crate) fn server(source: &TlsSource, clients: &ClientSans) -> Self {
+        Self::server_with(source, clients, &["h2", "http/1.1"])
+    }
+
+    /// The same for protocols without ALPN.
+    pub(crate) fn tcp_server(source: &TlsSource, clients: &ClientSans) -> Self {
+        Self::server_with(source, clients, &[])
+    }
+
+    fn server_with(source: &TlsSource, clients: &ClientSans, alpn: &[&'static str]) -> Self {
         Self::Downstream(Extension {
             name: TRANSPORT_SOCKET,
             typed_config: Typed::new(
                 DOWNSTREAM_TYPE,
                 DownstreamTls {
-                    common_tls_context: CommonTls::new(
-                        source,
-                        clients.matchers(),
-                        &["h2", "http/1.1"],
-                    ),
+                    common_tls_context: CommonTls::new(source, clients.matchers(), alpn),
                     require_client_certificate: true,
                     disable_stateless_session_resumption: true,
                     disable_stateful_session_resumption: true,
@@ -146,6 +152,24 @@ impl TransportSocket {
         sni: Option<&str>,
         alpn: &'static str,
     ) -> Self {
+        Self::client_with(source, allowed, sni, &[alpn])
+    }
+
+    /// The same for protocols without ALPN.
+    pub(crate) fn tcp_client(
+        source: &TlsSource,
+        allowed: Option<&BTreeSet<SpiffeId>>,
+        sni: Option<&str>,
+    ) -> Self {
+        Self::client_with(source, allowed, sni, &[])
+    }
+
+    fn client_with(
+        source: &TlsSource,
+        allowed: Option<&BTreeSet<SpiffeId>>,
+        sni: Option<&str>,
+        alpn: &[&'static str],
+    ) -> Self {
         let matchers = allowed.into_iter().flatten();
         let matchers = matchers.map(|id| SanMatcher::uri(TextMatcher::Exact(id.to_string())));
         Self::Upstream(Extension {
@@ -153,8 +177,32 @@ impl TransportSocket {
             typed_config: Typed::new(
                 UPSTREAM_TYPE,
                 UpstreamTls {
-                    common_tls_context: CommonTls::new(source, matchers.collect(), &[alpn]),
+                    common_tls_context: CommonTls::new(source, matchers.collect(), alpn),
                     sni: sni.map(str::to_owned),
+                    max_session_keys: 0,
+                },
+            ),
+        })
+    }
+
+    /// A client without a certificate of its own, for servers of the web: `roots` verify the server, and its
+    /// certificate has to be for `host`, a name or an address.
+    pub(crate) fn web_client(roots: &Path, host: &str) -> Self {
+        let san_type = match host.parse::<IpAddr>() {
+            Ok(_) => "IP_ADDRESS",
+            Err(_) => "DNS",
+        };
+        let matcher = SanMatcher {
+            san_type,
+            matcher: TextMatcher::Exact(host.to_owned()),
+        };
+        Self::Upstream(Extension {
+            name: TRANSPORT_SOCKET,
+            typed_config: Typed::new(
+                UPSTREAM_TYPE,
+                UpstreamTls {
+                    common_tls_context: CommonTls::web(roots, matcher),
+                    sni: (san_type == "DNS").then(|| host.to_owned()),
                     max_session_keys: 0,
                 },
             ),
@@ -189,12 +237,13 @@ struct CommonTls {
     validation_context: Option<Validation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     combined_validation_context: Option<CombinedValidation>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     alpn_protocols: Vec<&'static str>,
 }
 
 impl CommonTls {
-    fn new(source: &TlsSource, matchers: Vec<SanMatcher>, alpn: &[&'static str]) -> Self {
-        let mut tls = Self {
+    fn empty(alpn: &[&'static str]) -> Self {
+        Self {
             tls_params: TlsParams {
                 tls_minimum_protocol_version: "TLSv1_2",
                 tls_maximum_protocol_version: "TLSv1_3",
@@ -204,7 +253,21 @@ impl CommonTls {
             validation_context: None,
             combined_validation_context: None,
             alpn_protocols: alpn.to_vec(),
-        };
+        }
+    }
+
+    fn web(roots: &Path, matcher: SanMatcher) -> Self {
+        let mut tls = Self::empty(&["http/1.1"]);
+        tls.validation_context = Some(Validation {
+            trusted_ca: Some(FileSource::new(roots)),
+            match_typed_subject_alt_names: vec![matcher],
+            trust_chain_verification: "VERIFY_TRUST_CHAIN",
+        });
+        tls
+    }
+
+    fn new(source: &TlsSource, matchers: Vec<SanMatcher>, alpn: &[&'static str]) -> Self {
+        let mut tls = Self::empty(alpn);
         let validation = |trusted_ca| Validation {
             trusted_ca,
             match_typed_subject_alt_names: matchers,

@@ -28,6 +28,13 @@ impl EnvoyVersion {
         self >= Self::new(1, 39)
     }
 
+    /// Whether a TCP proxy can put off its connection to the other side, and take bytes meanwhile; and whether
+    /// filter state can be written when a TLS handshake has ended (since 1.37).
+    #[must_use]
+    pub fn has_upstream_connect_mode(self) -> bool {
+        self >= Self::new(1, 37)
+    }
+
     /// Whether filters can read `connection.peer_certificate` (since 1.39).
     #[must_use]
     pub fn has_peer_certificate_attribute(self) -> bool {
@@ -101,5 +108,11 @@ mod tests {
         assert!(EnvoyVersion::new(1, 39).has_connection_jitter());
         assert!(!EnvoyVersion::new(1, 38).has_peer_certificate_attribute());
         assert!(EnvoyVersion::new(1, 39).has_peer_certificate_attribute());
+    }
+
+    #[test]
+    fn connections_can_be_put_off_since_1_37() {
+        assert!(!EnvoyVersion::new(1, 36).has_upstream_connect_mode());
+        assert!(EnvoyVersion::new(1, 37).has_upstream_connect_mode());
     }
 }

@@ -41,15 +41,35 @@ struct Text {
 }
 
 /// The filter with its configuration as `StringValue`, which it sees as the JSON bytes. Shared data is
-/// keyed by `vm_id`, so each direction has its own.
+/// keyed by `vm_id`, so each direction, and TCP, has its own.
 pub(crate) fn wasm(
+    vm_id: &'static str,
+    module: &Path,
+    config: &PluginConfig,
+) -> Result<Typed<Wasm>, Problem> {
+    let type_url = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+    of_type(type_url, vm_id, module, config)
+}
+
+/// The same as network filter.
+pub(crate) fn network(
+    vm_id: &'static str,
+    module: &Path,
+    config: &PluginConfig,
+) -> Result<Typed<Wasm>, Problem> {
+    let type_url = "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm";
+    of_type(type_url, vm_id, module, config)
+}
+
+fn of_type(
+    type_url: &'static str,
     vm_id: &'static str,
     module: &Path,
     config: &PluginConfig,
 ) -> Result<Typed<Wasm>, Problem> {
     let value = configuration(config)?;
     Ok(Typed::new(
-        "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        type_url,
         Wasm {
             config: Plugin {
                 name: vm_id,

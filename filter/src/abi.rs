@@ -52,6 +52,7 @@ mod raw {
             grpc_status: i32,
         ) -> u32;
         pub(super) fn proxy_continue_stream(stream: u32) -> u32;
+        pub(super) fn proxy_close_stream(stream: u32) -> u32;
         pub(super) fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -172,11 +173,16 @@ pub(crate) fn send_local_response(
     check("proxy_send_local_response", raw)
 }
 
-pub(crate) fn resume_request() -> Result<(), HostError> {
-    const REQUEST: u32 = 0;
+pub(crate) fn continue_stream(stream: u32) -> Result<(), HostError> {
     // SAFETY: no memory is passed.
-    let raw = unsafe { raw::proxy_continue_stream(REQUEST) };
+    let raw = unsafe { raw::proxy_continue_stream(stream) };
     check("proxy_continue_stream", raw)
+}
+
+pub(crate) fn close_stream(stream: u32) -> Result<(), HostError> {
+    // SAFETY: no memory is passed.
+    let raw = unsafe { raw::proxy_close_stream(stream) };
+    check("proxy_close_stream", raw)
 }
 
 /// Statuses other than those below would be a panic of the SDK; Envoy's `httpCall` returns no other.

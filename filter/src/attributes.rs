@@ -10,14 +10,15 @@ use crate::host::{Host, HostError};
 /// An attribute by its path, as Envoy's documentation names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Attribute {
-    path: &'static [&'static str],
+    /// As the ABI writes it: parts with a zero byte between them.
+    encoded: &'static str,
     name: &'static str,
 }
 
 macro_rules! attributes {
     ($($(#[$doc:meta])* $name:ident = $first:literal . $rest:literal;)+) => {
         $($(#[$doc])* pub const $name: Attribute = Attribute {
-            path: &[$first, $rest],
+            encoded: concat!($first, "\0", $rest),
             name: concat!($first, ".", $rest),
         };)+
     };
@@ -42,6 +43,18 @@ attributes! {
     FILTER_STATE_PEER_CERTIFICATE = "filter_state"."countersign.peer_certificate";
     /// The TCP peer's address, without port, left likewise; Envoy has no attribute for it.
     FILTER_STATE_DIRECT_ADDRESS = "filter_state"."countersign.direct_remote_address";
+    /// The client's address behind trusted proxies, without port, left likewise.
+    FILTER_STATE_REMOTE_ADDRESS = "filter_state"."countersign.remote_address";
+    /// Payload of the validated JSON Web Token as JSON, left likewise.
+    FILTER_STATE_JWT_PAYLOAD = "filter_state"."countersign.jwt_payload";
+    /// The client's address behind trusted proxies, with port: what Envoy's RBAC calls `remote_ip`.
+    SOURCE_ADDRESS = "source"."address";
+    /// Left where a connection may be held as a whole: the listener goes on with the handshake meanwhile.
+    FILTER_STATE_HOLD = "filter_state"."countersign.tcp_hold";
+    /// Left when the handshake of such a connection has ended.
+    FILTER_STATE_HANDSHAKE = "filter_state"."countersign.tls_handshake";
+    /// TLS version of the downstream connection; there as soon as the connection, if it uses TLS.
+    CONNECTION_TLS_VERSION = "connection"."tls_version";
     /// The listener's address, with port.
     DESTINATION_ADDRESS = "destination"."address";
     /// Cluster the request goes to.
@@ -59,6 +72,12 @@ attributes! {
     /// First URI name of the certificate shown to the server.
     UPSTREAM_LOCAL_URI = "upstream"."uri_san_local_certificate";
 }
+
+/// Number of the downstream connection, by the way that takes Envoy least time.
+pub const CONNECTION_NUMBER: Attribute = Attribute {
+    encoded: "connection_id",
+    name: "connection_id",
+};
 
 /// An attribute that cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -104,7 +123,7 @@ impl Attribute {
     /// # Errors
     /// [`AttributeError::Refused`].
     pub fn bytes<H: Host>(self, host: &H) -> Result<Option<Vec<u8>>, AttributeError> {
-        host.property(self.path)
+        host.encoded_property(self.encoded)
             .map(|value| value.filter(|value| !value.is_empty()))
             .map_err(|error| AttributeError::Refused {
                 name: self.name,

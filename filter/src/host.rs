@@ -10,6 +10,8 @@ pub mod proxy_wasm;
 
 use std::fmt;
 
+use crate::headers::HeaderBlock;
+
 /// What the proxy-wasm 0.2.1 ABI can do for the filter.
 ///
 /// Calls act on the context the proxy is calling into, or on the one chosen with
@@ -21,6 +23,18 @@ pub trait Host: Clone + 'static {
     /// # Errors
     /// Any status but `Ok` and `NotFound`.
     fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// The same by the path as the ABI writes it: its parts with a zero byte between them.
+    ///
+    /// # Errors
+    /// As [`Host::property`].
+    fn encoded_property(&self, path: &str) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// The headers of a map where the proxy wrote them, without a copy of each.
+    ///
+    /// # Errors
+    /// Any status but `Ok`, or bytes that are no header map.
+    fn header_block(&self, map: HeaderMap) -> Result<HeaderBlock, HostError>;
 
     /// Every header of a map, in order, repeated names kept apart, pseudo-headers included.
     ///
@@ -45,6 +59,19 @@ pub trait Host: Clone + 'static {
     /// # Errors
     /// Any status but `Ok`.
     fn resume_request(&self) -> Result<(), HostError>;
+
+    /// Lets bytes of a paused connection go on that came from this side.
+    ///
+    /// # Errors
+    /// Any status but `Ok`; Envoy answers `Unimplemented` for [`Side::Upstream`].
+    fn resume_connection(&self, side: Side) -> Result<(), HostError>;
+
+    /// Closes a connection; it ends after the callback. Envoy closes the same connection, the
+    /// downstream one, for either side, and the proxied one with it.
+    ///
+    /// # Errors
+    /// Any status but `Ok`; nothing may then be let through any more.
+    fn close_connection(&self, side: Side) -> Result<(), HostError>;
 
     /// Sends a request without a body to a cluster; the reply comes with the token returned.
     ///
@@ -100,7 +127,7 @@ pub trait Host: Clone + 'static {
     /// Any status but `Ok`.
     fn increment_metric(&self, metric: u32, by: i64) -> Result<(), HostError>;
 
-    /// Sets a gauge.
+    /// Sets a gauge, or adds a value to a histogram.
     ///
     /// # Errors
     /// Any status but `Ok`.
@@ -247,6 +274,15 @@ pub enum Action {
     Pause,
 }
 
+/// Where bytes of a proxied connection come from.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Side {
+    /// From whoever connected to the proxy.
+    Downstream,
+    /// From whom the proxy connected to.
+    Upstream,
+}
+
 /// A header map the filter reads.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum HeaderMap {
@@ -272,6 +308,8 @@ pub enum MetricKind {
     Counter,
     /// Is set.
     Gauge,
+    /// Takes values, of which the proxy keeps quantiles.
+    Histogram,
 }
 
 /// How loud a log line is.

@@ -1,42 +1,125 @@
 //! Requests coming in: who sent it, and may it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
-use policy::{Decision, DenyReason, Needs, NotEvaluable, Peer, PeerFault, Request};
+use identity::UnixTime;
+use identity::x509::{Sha256Digest, X509Svid};
+use policy::{Claims, Decision, DenyReason, Needs, NotEvaluable, Peer, PeerFault, Request, Shadow};
+use serde_json::Value;
 
 use crate::attributes::{
-    AttributeError, CONNECTION_SERVER_NAME, DESTINATION_ADDRESS, FILTER_STATE_DIRECT_ADDRESS,
+    AttributeError, DESTINATION_ADDRESS, FILTER_STATE_DIRECT_ADDRESS, FILTER_STATE_REMOTE_ADDRESS,
+    SOURCE_ADDRESS,
 };
-use crate::decision_log::RequestFacts;
-use crate::host::{Header, HeaderMap, Host};
-use crate::peer::{self, PeerView};
+use crate::headers::HeaderBlock;
+use crate::host::{HeaderMap, Host};
+use crate::link::Link;
+use crate::peer::{self, Fault, Seen};
 use crate::root::Root;
 use crate::settings::Plugin;
 use crate::time::Now;
+use crate::{forwarded, metadata, summary};
 
-/// A decision and what it was made on, for the log.
-#[derive(Clone, Debug)]
+/// Where a request's headers come from.
+#[derive(Debug)]
+pub enum Given {
+    /// It has just come: the proxy has them.
+    Arriving,
+    /// It is open since: what was kept of them then, if they were read.
+    Open(Option<HeaderBlock>),
+}
+
+/// A decision and what it was made on, for the log and for the next time.
+#[derive(Debug)]
 pub struct Judged {
     /// The decision.
     pub decision: Decision,
-    /// The peer; none where it was not looked at.
-    pub view: Option<PeerView>,
-    /// What the log says about the request.
-    pub facts: RequestFacts,
+    /// Who sent it.
+    pub who: Who,
+    /// The headers, if they were looked at.
+    pub headers: Option<HeaderBlock>,
     /// What the proxy answered, where it did not answer well.
     pub note: Option<String>,
+    /// Why no ALLOW rule matches, where none does.
+    pub failed: Option<String>,
+    /// What policies that never change a verdict say.
+    pub shadow: Option<Shadow>,
 }
 
-/// Why a request cannot be evaluated, and what the proxy said.
+/// Who sent a request, as far as that was found out.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// The connection it came by.
+    pub link: Option<Rc<Link>>,
+    /// The certificate that the connection's other end forwarded.
+    pub forwarded: Option<Rc<X509Svid>>,
+    /// What was seen of a certificate that is refused.
+    pub refused: Seen,
+}
+
+impl Who {
+    /// The certificate that stands for the sender.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&X509Svid> {
+        let own = self
+            .link
+            .as_ref()
+            .and_then(|link| link.certificate.as_ref());
+        self.forwarded.as_ref().or(own).map(AsRef::as_ref)
+    }
+
+    /// The sender's SPIFFE ID, also where it is refused for another reason than its certificate.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        let certain = self.certificate().map(|svid| svid.id().to_string());
+        certain.or_else(|| self.refused.id.as_ref().map(ToString::to_string))
+    }
+
+    /// SHA-256 of the sender's certificate.
+    #[must_use]
+    pub fn digest(&self) -> Option<Sha256Digest> {
+        let certain = self.certificate().map(X509Svid::sha256);
+        certain.or(self.refused.digest)
+    }
+
+    /// The last second at which all of its certificates are valid.
+    #[must_use]
+    pub fn until(&self) -> Option<UnixTime> {
+        let own = self
+            .link
+            .as_ref()
+            .and_then(|link| link.certificate.as_ref());
+        let both = own.into_iter().chain(&self.forwarded);
+        both.map(|svid| svid.validity().not_after).min()
+    }
+}
+
+/// Why a request is denied without asking the policies.
 #[derive(Debug)]
-struct Unreadable {
-    attribute: &'static str,
-    note: String,
+enum Refusal {
+    Peer(Fault),
+    Unreadable {
+        attribute: &'static str,
+        note: String,
+    },
 }
 
-impl From<AttributeError> for Unreadable {
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Peer(fault)
+    }
+}
+
+impl From<PeerFault> for Refusal {
+    fn from(fault: PeerFault) -> Self {
+        Self::Peer(fault.into())
+    }
+}
+
+impl From<AttributeError> for Refusal {
     fn from(error: AttributeError) -> Self {
-        Self {
+        Self::Unreadable {
             attribute: error.name(),
             note: error.to_string(),
         }
@@ -47,66 +130,122 @@ impl From<AttributeError> for Unreadable {
 ///
 /// Everything the decision rests on is read before any policy is asked, and what cannot be read is
 /// a denial.
-pub fn judge<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now) -> Judged {
-    let headers = match root.host().header_map(HeaderMap::Request) {
-        Ok(headers) => headers,
-        Err(error) => {
-            let note = error.to_string();
-            let unreadable = Unreadable {
-                attribute: "request headers",
-                note,
-            };
-            return refused(None, RequestFacts::default(), unreadable);
+pub fn judge<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now, given: Given) -> Judged {
+    let mut judged = Judged::refused(without_configuration());
+    let outcome = consider(root, plugin, now, given, &mut judged);
+    let (reason, note) = match outcome {
+        Ok(()) => return judged,
+        Err(Refusal::Peer(Fault { fault, note })) => (DenyReason::PeerRejected(fault), note),
+        Err(Refusal::Unreadable { attribute, note }) => {
+            let fault = NotEvaluable::AttributeUnreadable { attribute };
+            (DenyReason::NotEvaluable(fault), Some(note))
         }
     };
-    let facts = RequestFacts::of(&headers);
-    let view = peer::downstream(root, plugin, now);
-    let needs = plugin.policies.needs();
-    let around = match Around::read(root.host(), needs) {
-        Ok(around) => around,
-        // The peer's own fault is the better answer.
-        Err(_) if matches!(view.peer, Peer::Unidentified(_)) => Around::default(),
-        Err(unreadable) => return refused(Some(view), facts, unreadable),
-    };
-    let decision = plugin
-        .policies
-        .decide(&around.request(&view.peer, &headers));
-    let note = view.note.clone();
-    Judged {
-        decision,
-        view: Some(view),
-        facts,
-        note,
+    judged.decision = Decision::Deny(reason);
+    judged.note = note;
+    judged
+}
+
+fn consider<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    now: Now,
+    given: Given,
+    judged: &mut Judged,
+) -> Result<(), Refusal> {
+    let link = Link::of(root, plugin, &mut judged.who.refused)?;
+    judged.who.link = Some(Rc::clone(&link));
+    if let Some(svid) = &link.certificate {
+        peer::check_now(root, plugin, svid, now)?;
+    }
+    if plugin.reads_headers() {
+        judged.headers = Some(read_headers(root.host(), given)?);
+    }
+    let mut forwarded_peer = None;
+    if let Some(hop) = plugin.hop_of(&link.peer) {
+        let headers = judged.headers.as_ref();
+        let headers =
+            headers.ok_or_else(|| missing("request headers", "they hold the identity"))?;
+        let svid = forwarded::certificate(root, plugin, hop, headers)?;
+        judged.who.forwarded = Some(Rc::clone(&svid));
+        peer::check_now(root, plugin, &svid, now)?;
+        forwarded_peer = Some(Peer::Workload(svid.id().clone()));
+    }
+    let around = Around::read(root.host(), plugin, &link)?;
+    let peer = forwarded_peer.as_ref().unwrap_or(&link.peer);
+    let mut request = Request::new(peer);
+    if let Some(headers) = &judged.headers {
+        request.headers = headers;
+        request.method = headers.method();
+        request.path = headers.path();
+        request.host = headers.authority();
+    }
+    around.describe(&mut request);
+    request.certificate = judged.who.certificate();
+    request.now = Some(now.unix);
+    judged.decision = plugin.policies.decide(&request);
+    judged.failed = summary::of_denial(plugin, &judged.decision, &request);
+    judged.shadow = plugin.shadow(&request);
+    Ok(())
+}
+
+fn read_headers<H: Host>(host: &H, given: Given) -> Result<HeaderBlock, Refusal> {
+    match given {
+        Given::Arriving => {
+            host.header_block(HeaderMap::Request)
+                .map_err(|error| Refusal::Unreadable {
+                    attribute: "request headers",
+                    note: error.to_string(),
+                })
+        }
+        Given::Open(Some(kept)) => Ok(kept),
+        Given::Open(None) => Err(missing("request headers", "they were not kept")),
     }
 }
 
-fn refused(view: Option<PeerView>, facts: RequestFacts, unreadable: Unreadable) -> Judged {
-    let Unreadable { attribute, note } = unreadable;
-    let reason = DenyReason::NotEvaluable(NotEvaluable::AttributeUnreadable { attribute });
-    Judged {
-        decision: Decision::Deny(reason),
-        view,
-        facts,
-        note: Some(note),
+impl Judged {
+    /// A decision that was made without looking at the request.
+    #[must_use]
+    pub fn refused(decision: Decision) -> Self {
+        Self {
+            decision,
+            who: Who::default(),
+            headers: None,
+            note: None,
+            failed: None,
+            shadow: None,
+        }
     }
 }
 
 /// What surrounds the request, as far as the policies look at it.
 #[derive(Debug, Default)]
-struct Around {
+struct Around<'a> {
     source_ip: Option<IpAddr>,
+    remote_ip: Option<IpAddr>,
     destination: Option<SocketAddr>,
-    sni: Option<Vec<u8>>,
+    server_name: Option<&'a [u8]>,
+    claims: Option<Value>,
+    metadata: Option<Value>,
 }
 
-impl Around {
-    fn read<H: Host>(host: &H, needs: Needs) -> Result<Self, Unreadable> {
+impl<'a> Around<'a> {
+    fn read<H: Host>(host: &H, plugin: &Plugin, link: &'a Link) -> Result<Self, Refusal> {
+        let needs: Needs = plugin.policies.needs();
         let mut around = Self::default();
         if needs.source_ip {
-            around.source_ip = Some(source_ip(host)?);
+            around.source_ip = Some(link.source_ip(host)?.ok_or_else(|| {
+                missing(
+                    FILTER_STATE_DIRECT_ADDRESS.name(),
+                    "a policy looks at the address of the TCP peer",
+                )
+            })?);
+        }
+        if needs.remote_ip {
+            around.remote_ip = Some(remote_ip(host)?);
         }
         if needs.destination_ip || needs.destination_port {
-            around.destination = Some(DESTINATION_ADDRESS.address(host)?.ok_or_else(|| {
+            around.destination = Some(link.destination(host)?.ok_or_else(|| {
                 missing(
                     DESTINATION_ADDRESS.name(),
                     "a policy looks at the listener's address",
@@ -114,43 +253,47 @@ impl Around {
             })?);
         }
         if needs.sni {
-            around.sni = CONNECTION_SERVER_NAME.bytes(host)?;
+            around.server_name = link.server_name(host)?;
+        }
+        if needs.claims {
+            around.claims = metadata::claims(host, plugin.policies.claim_paths())?;
+        }
+        if needs.metadata {
+            around.metadata = Some(metadata::dynamic(host, plugin.policies.metadata_keys())?);
         }
         Ok(around)
     }
 
-    fn request<'a>(&'a self, peer: &'a Peer, headers: &'a Vec<Header>) -> Request<'a> {
-        let first = |wanted: &str| {
-            let found = headers.iter().find(|(name, _)| name == wanted.as_bytes());
-            found.map(|(_, value)| value.as_slice())
-        };
-        let mut request = Request::new(peer).with_headers(headers);
-        request.method = first(":method");
-        request.path = first(":path");
-        request.host = first(":authority");
+    fn describe<'b>(&'b self, request: &mut Request<'b>) {
         request.source_ip = self.source_ip;
+        request.remote_ip = self.remote_ip;
         request.destination_ip = self.destination.map(|address| address.ip());
         request.destination_port = self.destination.map(|address| address.port());
-        request.sni = self.sni.as_deref();
-        request
+        request.sni = self.server_name;
+        request.claims = self.claims.as_ref().map(|claims| claims as &dyn Claims);
+        if let Some(metadata) = &self.metadata {
+            request.metadata = metadata;
+        }
     }
 }
 
-/// Address of the TCP peer, which Envoy has no attribute for: what a filter in front left.
-///
-/// `source.address` is no stand-in. With settings that the filter cannot see, among them those of
-/// Istio's inbound listeners, Envoy takes it from a header that the peer wrote.
-fn source_ip<H: Host>(host: &H) -> Result<IpAddr, Unreadable> {
-    FILTER_STATE_DIRECT_ADDRESS.ip(host)?.ok_or_else(|| {
+/// Address of the client behind trusted proxies: what a filter in front left, else what Envoy takes for
+/// the address of the downstream connection, which is the same one.
+fn remote_ip<H: Host>(host: &H) -> Result<IpAddr, Refusal> {
+    if let Some(address) = FILTER_STATE_REMOTE_ADDRESS.ip(host)? {
+        return Ok(address);
+    }
+    let address = SOURCE_ADDRESS.address(host)?.ok_or_else(|| {
         missing(
-            FILTER_STATE_DIRECT_ADDRESS.name(),
-            "a policy looks at the address of the TCP peer",
+            SOURCE_ADDRESS.name(),
+            "a policy looks at the address of the client",
         )
-    })
+    })?;
+    Ok(address.ip())
 }
 
-fn missing(attribute: &'static str, why: &str) -> Unreadable {
-    Unreadable {
+fn missing(attribute: &'static str, why: &str) -> Refusal {
+    Refusal::Unreadable {
         attribute,
         note: format!("{attribute} is missing: {why}"),
     }

@@ -17,19 +17,26 @@
 
 pub mod attributes;
 pub mod certificates;
+pub mod connection;
 pub mod decision_log;
 pub mod deny_list;
+pub mod forwarded;
+pub mod headers;
 pub mod hold;
 pub mod host;
 pub mod inbound;
+pub mod link;
+pub mod metadata;
 pub mod metrics;
 pub mod pairs;
 pub mod peer;
+pub mod recent;
 pub mod reply;
 pub mod root;
 pub mod settings;
 pub mod signature;
 pub mod stream;
+pub mod summary;
 pub mod time;
 pub mod timers;
 pub mod upstream;

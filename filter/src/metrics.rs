@@ -1,4 +1,8 @@
-//! Counters and gauges, defined in the proxy when first used.
+//! Counters, gauges and histograms, defined in the proxy when first used.
+//!
+//! Names are made of fixed words, so that there is a known, small number of them; `docs/metrics.md` lists them
+//! and says how the proxy reads the words as labels. Allowed requests are counted here and told to the
+//! proxy about once a second: a call for each of them would be a good part of what the filter costs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,6 +19,14 @@ const MAX_METRICS: usize = 256;
 pub struct Metrics<H> {
     host: H,
     known: RefCell<HashMap<String, u32>>,
+    allowed: RefCell<Vec<Waiting>>,
+}
+
+/// Allowed requests that the proxy was not told of yet.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    reason: &'static str,
+    count: u32,
 }
 
 impl<H: Host> Metrics<H> {
@@ -23,25 +35,73 @@ impl<H: Host> Metrics<H> {
         Self {
             host,
             known: RefCell::default(),
+            allowed: RefCell::default(),
         }
     }
 
     /// Adds one to a counter.
     pub fn count(&self, name: &str) {
-        if let Some(metric) = self.find(MetricKind::Counter, name) {
-            self.host.increment_metric(metric, 1).ok();
+        self.add(name, 1);
+    }
+
+    /// Counts a decision as `countersign_decision_<verdict>_<reason>`: a denial at once, an allowed request
+    /// with the next [`Metrics::flush`].
+    pub fn count_decision(&self, allowed: bool, reason: &'static str) {
+        if !allowed {
+            return self.count(&format!("countersign_decision_deny_{reason}"));
+        }
+        let Ok(mut waiting) = self.allowed.try_borrow_mut() else {
+            return;
+        };
+        match waiting.iter_mut().find(|known| known.reason == reason) {
+            Some(known) => known.count = known.count.saturating_add(1),
+            // A handful of reasons: see `policy::AllowReason`.
+            None => waiting.push(Waiting { reason, count: 1 }),
         }
     }
 
-    /// Counts a decision as `countersign_decision_<verdict>_<reason>`.
-    pub fn count_decision(&self, verdict: &str, reason: &str) {
-        self.count(&format!("countersign_decision_{verdict}_{reason}"));
+    /// Tells the proxy of the allowed requests since the last time.
+    pub fn flush(&self) {
+        let Ok(mut waiting) = self.allowed.try_borrow_mut() else {
+            return;
+        };
+        let counted: Vec<_> = waiting
+            .iter_mut()
+            .filter(|known| known.count > 0)
+            .map(|known| (known.reason, std::mem::take(&mut known.count)))
+            .collect();
+        drop(waiting);
+        for (reason, count) in counted {
+            self.add(
+                &format!("countersign_decision_allow_{reason}"),
+                count.into(),
+            );
+        }
+    }
+
+    /// Whether there are allowed requests that the proxy was not told of yet.
+    pub fn is_waiting(&self) -> bool {
+        let waiting = self.allowed.try_borrow();
+        waiting.is_ok_and(|waiting| waiting.iter().any(|known| known.count > 0))
     }
 
     /// Sets a gauge.
     pub fn set(&self, name: &str, value: u64) {
         if let Some(metric) = self.find(MetricKind::Gauge, name) {
             self.host.record_metric(metric, value).ok();
+        }
+    }
+
+    /// Adds a value to a histogram.
+    pub fn observe(&self, name: &str, value: u64) {
+        if let Some(metric) = self.find(MetricKind::Histogram, name) {
+            self.host.record_metric(metric, value).ok();
+        }
+    }
+
+    fn add(&self, name: &str, by: i64) {
+        if let Some(metric) = self.find(MetricKind::Counter, name) {
+            self.host.increment_metric(metric, by).ok();
         }
     }
 

@@ -11,17 +11,17 @@ pub const MAX_PAIRS: usize = 4096;
 
 /// Writes pairs as a map.
 #[must_use]
-pub fn encode(pairs: &[(&str, &str)]) -> Vec<u8> {
+pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
     let mut out = Vec::new();
     push_len(&mut out, pairs.len());
     for (name, value) in pairs {
-        push_len(&mut out, name.len());
-        push_len(&mut out, value.len());
+        push_len(&mut out, name.as_ref().len());
+        push_len(&mut out, value.as_ref().len());
     }
     for (name, value) in pairs {
-        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(name.as_ref());
         out.push(0);
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(value.as_ref());
         out.push(0);
     }
     out
@@ -97,7 +97,7 @@ mod tests {
             })
             .collect();
         assert_eq!(read, pairs);
-        assert_eq!(decode(&encode(&[])), Some(Vec::new()));
+        assert_eq!(decode(&encode::<&str, &str>(&[])), Some(Vec::new()));
         assert_eq!(decode(&[]), Some(Vec::new()));
     }
 
@@ -117,7 +117,7 @@ mod tests {
         let mut lying = encode(&[("a", "b")]);
         lying[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(decode(&lying), None);
-        let mut many = encode(&[]);
+        let mut many = encode::<&str, &str>(&[]);
         many[..4].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(decode(&many), None);
     }

@@ -7,9 +7,9 @@
 
 use std::rc::Rc;
 
-use identity::SpiffeId;
 use identity::deny_list::{DenyEntry, DenyList, State};
 use identity::x509::{Sha256Digest, SvidError, VerifySignature, X509Svid};
+use identity::{SpiffeId, UnixTime};
 use policy::{Peer, PeerFault};
 
 use crate::attributes::{
@@ -17,6 +17,7 @@ use crate::attributes::{
     CONNECTION_PEER_DIGEST, CONNECTION_PEER_VALID, FILTER_STATE_PEER_CERTIFICATE,
 };
 use crate::certificates::Known;
+use crate::deny_list::Freshness;
 use crate::host::Host;
 use crate::root::Root;
 use crate::settings::Plugin;
@@ -41,6 +42,8 @@ pub struct Seen {
     pub id: Option<SpiffeId>,
     /// Its SHA-256.
     pub digest: Option<Sha256Digest>,
+    /// The last second at which it is valid.
+    pub until: Option<UnixTime>,
 }
 
 /// A fault with what the proxy said, for the log.
@@ -70,7 +73,7 @@ impl From<AttributeError> for Fault {
     }
 }
 
-/// Finds out who sent the request in hand.
+/// Finds out who is at the other end of the downstream connection, dates and deny list included.
 pub fn downstream<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now) -> PeerView {
     let mut seen = Seen::default();
     match identify(root, plugin, now, &mut seen) {
@@ -93,12 +96,29 @@ fn identify<H: Host>(
     now: Now,
     seen: &mut Seen,
 ) -> Result<Peer, Fault> {
+    let Some(svid) = presented(root, plugin, seen)? else {
+        return Ok(Peer::Plaintext);
+    };
+    check_now(root, plugin, &svid, now)?;
+    Ok(Peer::Workload(svid.id().clone()))
+}
+
+/// The certificate that the downstream connection's other end proved to hold, checked but for its dates
+/// and the deny list: what holds as long as the connection lives. `None` where it presented none.
+///
+/// # Errors
+/// It does not prove an identity, or what tells cannot be read; `seen` has what was seen of it.
+pub fn presented<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    seen: &mut Seen,
+) -> Result<Option<Rc<X509Svid>>, Fault> {
     let host = root.host();
     let mtls = CONNECTION_MTLS.boolean(host)?;
     let digest = read_digest(host, CONNECTION_PEER_DIGEST)?;
     seen.digest = digest;
     let digest = match (mtls, digest) {
-        (Some(false), None) => return Ok(Peer::Plaintext),
+        (Some(false), None) => return Ok(None),
         (Some(true), Some(digest)) => digest,
         (Some(true), None) => return Err(PeerFault::CertificateMissing.into()),
         // A certificate that this handshake did not present: a resumed session.
@@ -120,8 +140,8 @@ fn identify<H: Host>(
     })?;
     let svid = svid.ok_or(PeerFault::CertificateMissing)?;
     seen.id = Some(svid.id().clone());
-    check_now(root, plugin, &svid, &digest, now)?;
-    Ok(Peer::Workload(svid.id().clone()))
+    plugin.check_federation(svid.id())?;
+    Ok(Some(svid))
 }
 
 /// Reads a certificate's digest.
@@ -156,9 +176,25 @@ pub fn certificate<H: Host>(
         return Ok(Some(known?));
     }
     let Some(pem) = read()? else { return Ok(None) };
+    let known = examine_by_proxy(root, plugin, Some(digest), &pem)?;
+    plugin.keep_certificate(*digest, known.clone());
+    Ok(Some(known?))
+}
+
+/// What holds of a certificate whatever the time: its profile, its issuer's signature, its SHA-256 where one
+/// is given.
+///
+/// # Errors
+/// The proxy could not verify the signature. That is not the certificate's fault, and maybe gone with the
+/// next request: nothing to remember.
+pub fn examine_by_proxy<H: Host>(
+    root: &Root<H>,
+    plugin: &Plugin,
+    digest: Option<&Sha256Digest>,
+    pem: &[u8],
+) -> Result<Known, Fault> {
     let verifier = ProxyVerifier::new(root.host());
-    let known = examine(plugin, digest, &pem, &verifier);
-    // Not the certificate's fault, and maybe gone with the next request: nothing to remember.
+    let known = examine(plugin, digest, pem, &verifier);
     if let Some(error) = verifier.trouble().filter(|_| known.is_err()) {
         let fault = PeerFault::AttributeUnreadable {
             attribute: signature::FUNCTION,
@@ -168,18 +204,17 @@ pub fn certificate<H: Host>(
             note: Some(error.to_string()),
         });
     }
-    plugin.keep_certificate(*digest, known.clone());
-    Ok(Some(known?))
+    Ok(known)
 }
 
 fn examine(
     plugin: &Plugin,
-    digest: &Sha256Digest,
+    digest: Option<&Sha256Digest>,
     pem: &[u8],
     verifier: &dyn VerifySignature,
 ) -> Known {
     let svid = X509Svid::parse_pem(pem, plugin.svid_profile).map_err(|error| svid_fault(&error))?;
-    if svid.sha256() != *digest {
+    if let Some(digest) = digest.filter(|digest| svid.sha256() != **digest) {
         return Err(PeerFault::Svid {
             code: "digest_mismatch",
             detail: format!("the certificate shown is not the one with digest {digest}"),
@@ -205,12 +240,13 @@ pub fn check_now<H: Host>(
     root: &Root<H>,
     plugin: &Plugin,
     svid: &X509Svid,
-    digest: &Sha256Digest,
     now: Now,
 ) -> Result<(), PeerFault> {
     svid.check_time(now.unix)
         .map_err(|error| svid_fault(&error))?;
-    check_deny_list(root, plugin, digest, now, |list| list.state_of(svid))
+    check_deny_list(root, plugin, &svid.sha256(), now, |list| {
+        list.state_of(svid)
+    })
 }
 
 /// Looks a certificate up in the deny list in hand.
@@ -227,26 +263,23 @@ pub fn check_deny_list<H: Host>(
     let Some(settings) = plugin.deny_list() else {
         return Ok(());
     };
-    let Some(list) = root.deny_list() else {
-        return if settings.stale_denies {
-            Err(PeerFault::DenyListMissing)
-        } else {
-            Ok(())
-        };
-    };
+    let list = root.deny_list();
     // An entry counts whatever the list's age: it does not expire by itself.
-    if let Some(entry) = look_up(&list) {
+    if let Some(entry) = list.as_deref().and_then(look_up) {
         let sha256 = digest.to_string();
         return Err(match entry.state {
             State::Suspended => PeerFault::Suspended { sha256 },
             State::Revoked => PeerFault::Revoked { sha256 },
         });
     }
-    let stale = list.is_stale(now.unix) || root.is_deny_list_overdue(now);
-    if settings.stale_denies && stale {
-        return Err(PeerFault::DenyListStale);
+    let freshness = root.deny_list_freshness(now);
+    if !settings.denies_with(freshness) {
+        return Ok(());
     }
-    Ok(())
+    Err(match freshness {
+        Freshness::Missing => PeerFault::DenyListMissing,
+        Freshness::Fresh | Freshness::Stale { .. } => PeerFault::DenyListStale,
+    })
 }
 
 fn svid_fault(error: &SvidError) -> PeerFault {

@@ -3,22 +3,37 @@
 //! Envoy makes one for each plug-in configuration on each worker. Before a configuration is accepted
 //! every request is denied; a configuration that is refused leaves the one before in force.
 
+mod connections;
+mod line;
+mod open_streams;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use identity::deny_list::{self as wire, DenyList, MAX_JWS_BYTES};
+use identity::deny_list::DenyList;
 
-use crate::deny_list::{Poller, REPLY_TIMEOUT, floor};
+use crate::connection;
+use policy::config::AllowedLog;
+
+use crate::deny_list::Freshness;
+use crate::deny_list::subscription::Subscription;
 use crate::hold::{HeldRequests, HoldLimitReached};
-use crate::host::{Buffer, HeaderMap, Host, HttpCall, LogLevel};
+use crate::host::{Buffer, Host, LogLevel};
 use crate::metrics::Metrics;
-use crate::settings::{DenyListSettings, MAX_CONFIG_BYTES, Plugin};
-use crate::signature::ProxyVerifier;
+use crate::settings::{MAX_CONFIG_BYTES, Plugin};
 use crate::time::Now;
 use crate::timers::{self, Clock};
 
+pub use self::line::Line;
+pub use self::open_streams::{MAX_KEPT_HEADER_BYTES, MAX_REVIEWS, OpenStreams, Sweep};
+
 /// Most problems of a refused configuration that are logged.
 const MAX_PROBLEMS_LOGGED: usize = 20;
+
+/// The proxy is told within so many milliseconds how many requests were allowed.
+const FLUSH_WITHIN: u64 = 1000;
+/// One of so many decisions is timed: each takes another look at the proxy's clock.
+const TIME_ONE_IN: u32 = 64;
 
 /// One configuration and what belongs to all its requests.
 #[derive(Debug)]
@@ -26,25 +41,39 @@ pub struct Root<H> {
     context: u32,
     host: H,
     plugin: RefCell<Option<Rc<Plugin>>>,
-    poller: RefCell<Option<Poller>>,
+    deny_list: Subscription<H>,
     held: RefCell<HeldRequests>,
+    connections: RefCell<connection::table::Table>,
+    name: RefCell<Option<Vec<u8>>>,
     clock: RefCell<Clock>,
     period: Cell<u32>,
-    metrics: Metrics<H>,
+    metrics: Rc<Metrics<H>>,
+    line: RefCell<Rc<Line<H>>>,
+    open: OpenStreams,
+    /// Allowed decisions so far, for the share of them that is logged or timed.
+    allowed: Cell<u32>,
+    timed: Cell<u32>,
 }
 
 impl<H: Host> Root<H> {
     /// A root context without configuration.
     pub fn new(context: u32, host: H) -> Self {
+        let metrics = Rc::new(Metrics::new(host.clone()));
         Self {
             context,
-            metrics: Metrics::new(host.clone()),
+            deny_list: Subscription::new(host.clone(), Rc::clone(&metrics)),
+            metrics,
             host,
             plugin: RefCell::default(),
-            poller: RefCell::default(),
             held: RefCell::default(),
+            connections: RefCell::default(),
+            name: RefCell::default(),
             clock: RefCell::default(),
             period: Cell::new(0),
+            line: RefCell::new(Rc::new(Line::of(context))),
+            open: OpenStreams::default(),
+            allowed: Cell::new(0),
+            timed: Cell::new(0),
         }
     }
 
@@ -59,7 +88,7 @@ impl<H: Host> Root<H> {
     }
 
     /// Its metrics.
-    pub const fn metrics(&self) -> &Metrics<H> {
+    pub fn metrics(&self) -> &Metrics<H> {
         &self.metrics
     }
 
@@ -84,13 +113,7 @@ impl<H: Host> Root<H> {
             }
         };
         let now = self.now_on_clock();
-        let own = self.verified_list(plugin.deny_list());
-        let poller = plugin.deny_list().cloned().map(|settings| {
-            let mut poller = Poller::new(settings, now);
-            poller.inherit(own, now);
-            poller
-        });
-        replace(&self.poller, poller);
+        self.deny_list.configure(plugin.deny_list(), now);
         replace(&self.plugin, Some(plugin));
         self.metrics.count("countersign_config_accepted");
         self.reschedule(now);
@@ -99,34 +122,22 @@ impl<H: Host> Root<H> {
 
     /// Takes over a deny list that another root context has verified with the same keys.
     pub fn inherit_deny_list(&self, others: &[Rc<Self>]) {
-        let Some(settings) = self.plugin().and_then(|plugin| plugin.deny_list().cloned()) else {
-            return;
-        };
-        let lists = others
-            .iter()
-            .filter_map(|other| other.verified_list(Some(&settings)));
-        let newest = lists.max_by_key(|list| position(list));
-        let now = self.now_on_clock();
-        self.with_poller(|poller| poller.inherit(newest, now));
-    }
-
-    /// The list in hand, where `wanted` would accept it too.
-    fn verified_list(&self, wanted: Option<&Rc<DenyListSettings>>) -> Option<Rc<DenyList>> {
-        let wanted = wanted?;
-        let poller = self.poller.try_borrow().ok()?;
-        let poller = poller
-            .as_ref()
-            .filter(|poller| poller.settings().is_covered_by(wanted))?;
-        let list = poller.list()?;
-        wanted
-            .floor
-            .is_none_or(|floor| position(list) >= floor)
-            .then(|| Rc::clone(list))
+        let others = others.iter().map(|other| &other.deny_list);
+        self.deny_list.inherit(others, self.now_on_clock());
     }
 
     /// The deny list in hand.
     pub fn deny_list(&self) -> Option<Rc<DenyList>> {
-        self.poller.try_borrow().ok()?.as_ref()?.list().cloned()
+        self.deny_list.list()
+    }
+
+    /// Whether the deny list in hand may be relied on, and if not, since when.
+    pub fn deny_list_freshness(&self, now: Now) -> Freshness {
+        let elapsed = self
+            .clock
+            .try_borrow_mut()
+            .map_or(u64::MAX, |mut clock| clock.read(Some(now.nanoseconds)));
+        self.deny_list.freshness(elapsed, now.unix)
     }
 
     /// Whether the deny list in hand has been held for longer than lists live.
@@ -135,7 +146,33 @@ impl<H: Host> Root<H> {
             .clock
             .try_borrow_mut()
             .map_or(u64::MAX, |mut clock| clock.read(Some(now.nanoseconds)));
-        self.with_poller(|poller| poller.is_overdue(elapsed)) != Some(false)
+        self.deny_list.is_overdue(elapsed)
+    }
+
+    /// Whether an allowed request is to be logged: all, none, or each n-th of this root context.
+    pub fn logs_allowed(&self, allowed: AllowedLog) -> bool {
+        match allowed {
+            AllowedLog::None => false,
+            AllowedLog::All => true,
+            AllowedLog::OneIn(n) => {
+                let ordinal = self.allowed.get();
+                self.allowed.set(ordinal.wrapping_add(1));
+                ordinal.checked_rem(n.into()).is_none_or(|rest| rest == 0)
+            }
+        }
+    }
+
+    /// Adds the time since `begun` to the histogram of decision times, for one of so many decisions.
+    pub fn time_decision(&self, begun: Now) {
+        let ordinal = self.timed.get();
+        self.timed.set(ordinal.wrapping_add(1));
+        if ordinal.checked_rem(TIME_ONE_IN) == Some(0)
+            && let Ok(ended) = Now::read(&self.host)
+        {
+            let taken = ended.nanoseconds.saturating_sub(begun.nanoseconds);
+            self.metrics
+                .observe("countersign_decision_nanoseconds", taken);
+        }
     }
 
     /// Holds a request.
@@ -174,6 +211,7 @@ impl<H: Host> Root<H> {
             .clock
             .try_borrow_mut()
             .map_or(0, |mut c| c.read_in_tick(wall, period));
+        self.metrics.flush();
         self.held
             .try_borrow_mut()
             .map(|mut held| held.due(now))
@@ -183,40 +221,38 @@ impl<H: Host> Root<H> {
     /// The rest of a tick: asks for the deny list if it is time, and sets the next tick.
     pub fn end_tick(&self) {
         let now = self.now_on_clock();
-        self.poll(now);
+        let changed = self.deny_list.on_tick(now);
+        self.watch_deny_list();
         self.reschedule(now);
+        if changed {
+            self.on_world_changed();
+        }
     }
 
     /// The root context ends: nothing is asked for any more.
     pub fn on_done(&self) {
-        replace(&self.poller, None);
-        self.reschedule(self.now_on_clock());
+        self.metrics.flush();
+        let now = self.now_on_clock();
+        self.deny_list.configure(None, now);
+        self.reschedule(now);
     }
 
     /// A reply to [`Host::http_call`]. Requests must not be resumed or answered from here.
     pub fn on_http_call_response(&self, token: u32, headers: u32, body: usize) {
-        if self.with_poller(|poller| poller.is_awaited(token)) != Some(true) {
-            return;
-        }
         let now = self.now_on_clock();
-        let was_healthy = self
-            .with_poller(|poller| poller.is_healthy())
-            .unwrap_or(false);
-        match self.read_reply(headers, body) {
-            Ok(Reply::Unchanged) => {
-                self.with_poller(|poller| poller.unchanged(now));
-            }
-            Ok(Reply::List(list)) => {
-                self.metrics
-                    .set("countersign_deny_list_sequence", list.sequence());
-                self.with_poller(|poller| poller.accept(list, now));
-            }
-            Err(problem) => {
-                self.with_poller(|poller| poller.failed(now));
-                self.report_poll(&problem, was_healthy);
-            }
-        }
+        let changed = self.deny_list.on_reply(token, headers, body, now);
+        self.watch_deny_list();
         self.reschedule(now);
+        if changed {
+            self.on_world_changed();
+        }
+    }
+
+    /// A decision made before may be another one now: the deny list's entries have changed.
+    pub fn on_world_changed(&self) {
+        self.line().advance();
+        self.sweep_soon();
+        self.recheck_connections();
     }
 
     fn read_configuration(&self, size: usize) -> Result<Plugin, Vec<String>> {
@@ -230,94 +266,6 @@ impl<H: Host> Root<H> {
         Plugin::parse(&bytes)
     }
 
-    fn poll(&self, now: u64) {
-        let wall = Now::read(&self.host).ok().map(|now| now.unix);
-        let asked = self.with_poller(|poller| {
-            let path = poller.ask(now, wall)?;
-            Some((path, Rc::clone(poller.settings()), poller.is_healthy()))
-        });
-        let Some((path, settings, was_healthy)) = asked.flatten() else {
-            return;
-        };
-        let call = HttpCall {
-            cluster: &settings.cluster,
-            headers: &[
-                (":method", "GET"),
-                (":path", &path),
-                (":authority", &settings.cluster),
-                (":scheme", "http"),
-            ],
-            timeout_milliseconds: REPLY_TIMEOUT,
-        };
-        match self.host.http_call(&call) {
-            Ok(token) => {
-                self.with_poller(|poller| poller.sent(token, now));
-            }
-            Err(error) => {
-                self.with_poller(|poller| poller.failed(now));
-                self.report_poll(&error.to_string(), was_healthy);
-            }
-        }
-    }
-
-    /// Counts every failure and logs the first of a row.
-    fn report_poll(&self, problem: &str, was_healthy: bool) {
-        self.metrics.count("countersign_deny_list_poll_failed");
-        if was_healthy {
-            self.host.log(
-                LogLevel::Warn,
-                &format!("countersign: deny list: {problem}"),
-            );
-        }
-    }
-
-    fn read_reply(&self, headers: u32, body: usize) -> Result<Reply, String> {
-        if headers == 0 {
-            return Err("no reply".to_owned());
-        }
-        let map = self
-            .host
-            .header_map(HeaderMap::HttpCallResponse)
-            .map_err(|e| e.to_string())?;
-        let status = map.iter().find(|(name, _)| name == b":status");
-        match status.map(|(_, value)| value.as_slice()) {
-            Some(b"200") => self.read_list(body).map(Reply::List),
-            Some(b"204") if self.deny_list().is_some() => Ok(Reply::Unchanged),
-            Some(b"204") => Err("reply 204, and no list is held".to_owned()),
-            other => Err(format!(
-                "reply {}",
-                String::from_utf8_lossy(other.unwrap_or_default())
-            )),
-        }
-    }
-
-    fn read_list(&self, body: usize) -> Result<DenyList, String> {
-        let plugin = self.plugin().ok_or("no configuration")?;
-        let settings = plugin.deny_list().ok_or("no deny list is configured")?;
-        if body > MAX_JWS_BYTES {
-            return Err(format!("reply is {body} bytes, limit is {MAX_JWS_BYTES}"));
-        }
-        let jws = self
-            .host
-            .buffer(Buffer::HttpCallResponseBody, body)
-            .map_err(|error| error.to_string())?;
-        let shared = floor::read(&self.host, &settings.floor_key).map_err(|e| e.to_string())?;
-        let own = self.deny_list().map(|list| position(&list));
-        let lowest = [settings.floor, shared, own].into_iter().flatten().max();
-        let now = Now::read(&self.host).map_err(|error| error.to_string())?;
-        let verifier = ProxyVerifier::new(&self.host);
-        let list = wire::verify(&jws, &settings.keys, &verifier, now.unix, lowest)
-            .map_err(|error| error.to_string())?;
-        if floor::raise(&self.host, &settings.floor_key, position(&list)).is_err() {
-            self.metrics.count("countersign_deny_list_floor_failed");
-        }
-        Ok(list)
-    }
-
-    fn with_poller<T>(&self, run: impl FnOnce(&mut Poller) -> T) -> Option<T> {
-        self.poller.try_borrow_mut().ok()?.as_mut().map(run)
-    }
-
     fn now_on_clock(&self) -> u64 {
         let wall = self.host.now_nanoseconds().ok();
         self.clock
@@ -327,8 +275,14 @@ impl<H: Host> Root<H> {
 
     fn reschedule(&self, now: u64) {
         let held = self.held.try_borrow().ok().and_then(|held| held.next_due());
-        let poll = self.with_poller(|poller| poller.due());
-        let period = timers::period(now, [held, poll]);
+        let poll = self.deny_list.due();
+        let connections = self.connections.try_borrow().ok();
+        let connections = connections.and_then(|table| table.next_due());
+        let flush = self
+            .metrics
+            .is_waiting()
+            .then(|| now.saturating_add(FLUSH_WITHIN));
+        let period = timers::period(now, [held, poll, connections, self.open.due(), flush]);
         if period == self.period.get() {
             return;
         }
@@ -337,15 +291,6 @@ impl<H: Host> Root<H> {
             Err(_) => self.metrics.count("countersign_tick_failed"),
         }
     }
-}
-
-enum Reply {
-    Unchanged,
-    List(DenyList),
-}
-
-fn position(list: &DenyList) -> floor::Floor {
-    (list.epoch(), list.sequence())
 }
 
 /// No borrow is held across a call to the proxy, so this always succeeds.

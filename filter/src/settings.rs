@@ -6,12 +6,15 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use identity::SpiffeId;
-use identity::deny_list::ListKey;
 use identity::x509::Sha256Digest;
-use policy::config::{self, CompiledConfig, CompiledDenyList, PluginConfig, StaleList};
+use policy::config::{self, CompiledConfig};
+use policy::{Peer, Request, Shadow};
 
-use crate::certificates::{Certificates, Known};
-use crate::deny_list::floor::{self, Floor};
+use crate::certificates::{Certificates, Known, MAX_CERTIFICATES};
+use crate::deny_list::settings::DenyListSettings;
+use crate::link::{Link, Links, MAX_LINKS};
+use crate::recent::Recent;
+use crate::{forwarded, summary};
 
 pub use policy::config::{Direction, HoldLimits, MAX_CONFIG_BYTES};
 
@@ -21,27 +24,10 @@ pub struct Plugin {
     compiled: CompiledConfig,
     deny_list: Option<Rc<DenyListSettings>>,
     certificates: RefCell<Certificates>,
-}
-
-/// Where the deny list comes from and which lists are accepted.
-#[derive(Clone, Debug)]
-pub struct DenyListSettings {
-    /// Envoy cluster of the agent.
-    pub cluster: String,
-    /// Path there, without a query.
-    pub path: String,
-    /// Milliseconds between two polls.
-    pub poll_milliseconds: u32,
-    /// The keys that may sign it.
-    pub keys: Vec<ListKey>,
-    /// Whether a certificate is denied without a list or with a stale one.
-    pub stale_denies: bool,
-    /// Oldest list accepted.
-    pub floor: Option<Floor>,
-    /// Name of the floor shared between the proxy's threads.
-    pub floor_key: String,
-    /// The mesh's own trust domain, whose list it is.
-    pub trust_domain: String,
+    links: RefCell<Links>,
+    forwarded: RefCell<Recent<Box<[u8]>, Known>>,
+    reads_headers: bool,
+    explains: bool,
 }
 
 impl Plugin {
@@ -50,16 +36,30 @@ impl Plugin {
     /// # Errors
     /// Everything that is wrong with it, each with its path.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<String>> {
-        let written = PluginConfig::from_json(bytes).map_err(|error| vec![error.to_string()])?;
-        let mut compiled = config::compile(&written)
+        let mut compiled = config::compile_json(bytes)
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let trust_domain = compiled.scope.trust_domain.to_string();
         let deny_list = compiled.deny_list.take();
-        let deny_list = deny_list.map(|list| Rc::new(DenyListSettings::new(list, &trust_domain)));
+        let deny_list = deny_list
+            .map(|list| Rc::new(DenyListSettings::new(list, &trust_domain, &compiled.trust)));
+        let needs = compiled.policies.needs();
+        let explains = compiled
+            .policies
+            .rules()
+            .take(summary::MAX_RULES + 1)
+            .count();
         Ok(Self {
+            reads_headers: needs.host
+                || needs.method
+                || needs.path
+                || needs.headers
+                || compiled.forwarded_client_cert.is_some(),
+            explains: explains <= summary::MAX_RULES,
             compiled,
             deny_list,
-            certificates: RefCell::default(),
+            certificates: RefCell::new(Certificates::with_limit(MAX_CERTIFICATES)),
+            links: RefCell::new(Links::with_limit(MAX_LINKS)),
+            forwarded: RefCell::new(Recent::with_limit(forwarded::MAX_KEPT)),
         })
     }
 
@@ -79,6 +79,64 @@ impl Plugin {
         if let Ok(mut certificates) = self.certificates.try_borrow_mut() {
             certificates.keep(digest, known);
         }
+    }
+
+    /// What is known of a downstream connection.
+    pub fn find_link(&self, id: u64) -> Option<Rc<Link>> {
+        self.links.try_borrow_mut().ok()?.find(&id)
+    }
+
+    /// Remembers what was found out about one.
+    pub fn keep_link(&self, id: u64, link: Rc<Link>) {
+        if let Ok(mut links) = self.links.try_borrow_mut() {
+            links.keep(id, link);
+        }
+    }
+
+    /// What is known of a forwarded certificate, by its text in the header.
+    pub fn find_forwarded(&self, text: &[u8]) -> Option<Known> {
+        self.forwarded.try_borrow_mut().ok()?.find(text)
+    }
+
+    /// Remembers what was found out about one.
+    pub fn keep_forwarded(&self, text: &[u8], known: Known) {
+        if let Ok(mut forwarded) = self.forwarded.try_borrow_mut() {
+            forwarded.keep(text.into(), known);
+        }
+    }
+
+    /// Whether decisions look at headers.
+    #[must_use]
+    pub const fn reads_headers(&self) -> bool {
+        self.reads_headers
+    }
+
+    /// Whether there are few enough rules for denials to be explained.
+    #[must_use]
+    pub const fn explains(&self) -> bool {
+        self.explains
+    }
+
+    /// The proxy whose forwarded certificates count, if the other end of the connection is that one.
+    #[must_use]
+    pub fn hop_of(&self, peer: &Peer) -> Option<&SpiffeId> {
+        let hop = self.compiled.forwarded_client_cert.as_ref()?;
+        matches!(peer, Peer::Workload(id) if id == hop).then_some(hop)
+    }
+
+    /// Names of the headers whose values may be logged, in lower case.
+    #[must_use]
+    pub fn logged_headers(&self) -> &[String] {
+        &self.compiled.decision_log.headers
+    }
+
+    /// What policies that never change a verdict say of a request; `None` where there are none.
+    #[must_use]
+    pub fn shadow(&self, request: &Request<'_>) -> Option<Shadow> {
+        self.compiled
+            .policies
+            .has_shadow()
+            .then(|| self.compiled.policies.shadow(request))
     }
 
     /// Who the servers of a cluster may be; `None` for a cluster that is not named.
@@ -103,29 +161,5 @@ impl Deref for Plugin {
 
     fn deref(&self) -> &CompiledConfig {
         &self.compiled
-    }
-}
-
-impl DenyListSettings {
-    fn new(list: CompiledDenyList, trust_domain: &str) -> Self {
-        let floor_key = floor::key(trust_domain, &list.keys);
-        Self {
-            cluster: list.cluster,
-            path: list.path,
-            poll_milliseconds: list.poll_milliseconds,
-            keys: list.keys,
-            stale_denies: list.stale == StaleList::Deny,
-            floor: list.floor.map(|floor| (floor.epoch, floor.sequence)),
-            floor_key,
-            trust_domain: trust_domain.to_owned(),
-        }
-    }
-
-    /// Whether every list that was verified with these settings would be with `other`: the same trust
-    /// domain, and all of the keys.
-    #[must_use]
-    pub fn is_covered_by(&self, other: &Self) -> bool {
-        self.trust_domain == other.trust_domain
-            && self.keys.iter().all(|key| other.keys.contains(key))
     }
 }

@@ -7,11 +7,12 @@
 )]
 
 use log::{LevelFilter, Log, Metadata, Record};
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
 use proxy_wasm::types::{Action, ContextType};
 
 use crate::abi;
 use crate::host;
+use crate::host::Side;
 use crate::host::proxy_wasm::Proxy;
 use crate::vm::Vm;
 
@@ -72,8 +73,19 @@ impl RootContext for RootShell {
         Some(Box::new(StreamShell { id }))
     }
 
+    fn create_stream_context(&self, id: u32) -> Option<Box<dyn StreamContext>> {
+        with_vm(|vm| vm.on_context_create(id, self.id));
+        Some(Box::new(ConnectionShell { id }))
+    }
+
     fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+        // A configuration for TCP in an HTTP filter, and the other way around, ends the module at the
+        // first request or connection, and Envoy denies: the dispatcher knows no context for it.
+        Some(if with_vm(|vm| vm.is_tcp(self.id)) {
+            ContextType::StreamContext
+        } else {
+            ContextType::HttpContext
+        })
     }
 }
 
@@ -110,6 +122,38 @@ impl HttpContext for StreamShell {
 }
 
 impl Drop for StreamShell {
+    fn drop(&mut self) {
+        with_vm(|vm| vm.on_delete(self.id));
+    }
+}
+
+/// A TCP connection. The SDK drops it likewise.
+struct ConnectionShell {
+    id: u32,
+}
+
+impl Context for ConnectionShell {
+    fn on_done(&mut self) -> bool {
+        with_vm(|vm| vm.on_done(self.id));
+        true
+    }
+}
+
+impl StreamContext for ConnectionShell {
+    fn on_new_connection(&mut self) -> Action {
+        with_vm(|vm| vm.on_new_connection(self.id)).into()
+    }
+
+    fn on_downstream_data(&mut self, size: usize, end: bool) -> Action {
+        with_vm(|vm| vm.on_data(self.id, Side::Downstream, size, end)).into()
+    }
+
+    fn on_upstream_data(&mut self, size: usize, end: bool) -> Action {
+        with_vm(|vm| vm.on_data(self.id, Side::Upstream, size, end)).into()
+    }
+}
+
+impl Drop for ConnectionShell {
     fn drop(&mut self) {
         with_vm(|vm| vm.on_delete(self.id));
     }

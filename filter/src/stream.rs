@@ -1,21 +1,24 @@
 //! One request and where it stands.
 
+mod report;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use policy::Decision;
-use policy::config::AllowedLog;
+use identity::UnixTime;
 
-use crate::attributes::{CONNECTION_ID, CONNECTION_LOCAL_URI, UPSTREAM_LOCAL_URI};
-use crate::decision_log::{Line, RequestFacts};
+use crate::decision_log::RequestFacts;
+use crate::headers::HeaderBlock;
 use crate::host::{Action, HeaderMap, Host};
-use crate::inbound::{self, Judged};
+use crate::inbound::{self, Given, Judged};
 use crate::peer::Seen;
 use crate::reply;
-use crate::root::Root;
+use crate::root::{Root, Sweep};
 use crate::settings::{Direction, Plugin};
 use crate::time::Now;
 use crate::upstream::{self, Check, NamingDenial};
+
+use self::report::Verdict;
 
 /// A request's context.
 #[derive(Debug)]
@@ -25,13 +28,14 @@ pub struct Stream<H> {
     stand: RefCell<Stand>,
 }
 
-/// Where a request stands. Only `Allowed` lets its body pass.
+/// Where a request stands. Only `Open` lets its body pass.
 #[derive(Debug)]
 enum Stand {
     New,
-    Allowed,
-    Denied,
     Held(Box<Held>),
+    Open(Open),
+    Denied,
+    Over,
 }
 
 /// What a held request is decided on later. It keeps the configuration it came under.
@@ -42,15 +46,22 @@ struct Held {
     facts: RequestFacts,
 }
 
-/// A verdict in words, whatever the direction.
-struct Verdict<'a> {
-    direction: Direction,
-    allowed: bool,
-    reason: &'a str,
-    detail: String,
-    policy: Option<&'a str>,
-    seen: Option<&'a Seen>,
-    facts: &'a RequestFacts,
+/// A request that was allowed, and what it needs to be decided on anew.
+#[derive(Debug)]
+struct Open {
+    /// When it was: see [`Sweep::generation`].
+    generation: u64,
+    /// The last second at which the certificates it was allowed with are valid.
+    until: Option<UnixTime>,
+    /// Whether policies look at the time, so that it has to be decided on ever again.
+    timed: bool,
+    basis: Basis,
+}
+
+#[derive(Debug)]
+enum Basis {
+    Inbound(Option<HeaderBlock>),
+    Outbound(Box<Held>),
 }
 
 impl<H: Host> Stream<H> {
@@ -64,27 +75,41 @@ impl<H: Host> Stream<H> {
         }
     }
 
+    /// Its number.
+    #[must_use]
+    pub const fn context(&self) -> u32 {
+        self.context
+    }
+
     /// The root context it belongs to.
     #[must_use]
     pub const fn root(&self) -> &Rc<Root<H>> {
         &self.root
     }
 
+    /// Whether it belongs to this root context.
+    #[must_use]
+    pub fn belongs_to(&self, root: &Rc<Root<H>>) -> bool {
+        Rc::ptr_eq(&self.root, root)
+    }
+
     /// The headers are there: decides, or holds the request.
     pub fn on_request_headers(&self) -> Action {
+        Root::in_use(&self.root);
         let Some(plugin) = self.root.plugin() else {
-            let decision = inbound::without_configuration();
-            return self.finish_inbound(None, &unseen(decision), None);
+            let judged = Judged::refused(inbound::without_configuration());
+            return self.finish_inbound(None, judged, None, false);
         };
         match (plugin.direction, Now::read(self.root.host())) {
             (Direction::Inbound, Ok(now)) => {
-                let judged = inbound::judge(&self.root, &plugin, now);
-                self.finish_inbound(Some(&plugin), &judged, Some(now))
+                let judged = inbound::judge(&self.root, &plugin, now, Given::Arriving);
+                self.root.time_decision(now);
+                self.finish_inbound(Some(&plugin), judged, Some(now), false)
             }
             (Direction::Inbound, Err(error)) => {
-                let mut judged = unseen(inbound::without_time());
+                let mut judged = Judged::refused(inbound::without_time());
                 judged.note = Some(error.to_string());
-                self.finish_inbound(Some(&plugin), &judged, None)
+                self.finish_inbound(Some(&plugin), judged, None, false)
             }
             (Direction::Outbound, now) => self.begin_outbound(plugin, now.ok()),
         }
@@ -95,7 +120,7 @@ impl<H: Host> Stream<H> {
         let allowed = self
             .stand
             .try_borrow()
-            .is_ok_and(|stand| matches!(*stand, Stand::Allowed));
+            .is_ok_and(|stand| matches!(*stand, Stand::Open(_)));
         if allowed {
             Action::Continue
         } else {
@@ -113,7 +138,7 @@ impl<H: Host> Stream<H> {
         };
         let now = Now::read(self.root.host()).ok();
         let mut seen = Seen::default();
-        let mut check = self.check(&held, now, &mut seen);
+        let mut check = check(&self.root, &held, now, &mut seen);
         if last && matches!(check, Check::Pending) {
             let milliseconds = held.plugin.hold().milliseconds;
             check = NamingDenial::HoldTimeout { milliseconds }.into();
@@ -122,7 +147,7 @@ impl<H: Host> Stream<H> {
         if matches!(check, Check::Pending) {
             return false;
         }
-        let action = self.finish_outbound(Some(&held.plugin), &held.facts, &check, &seen, now);
+        let action = self.finish_outbound(*held, &check, &seen, now, false);
         if allowed && action == Action::Continue && self.root.host().resume_request().is_err() {
             // It stays paused, and nothing of it is sent.
             self.root.metrics().count("countersign_resume_failed");
@@ -131,31 +156,78 @@ impl<H: Host> Stream<H> {
         true
     }
 
+    /// Whether it is open and has to be decided on anew.
+    #[must_use]
+    pub fn is_due(&self, sweep: &Sweep) -> bool {
+        self.stand.try_borrow().is_ok_and(|stand| match &*stand {
+            Stand::Open(open) => {
+                open.generation != sweep.generation || open.timed || open.is_over(sweep.now)
+            }
+            _ => false,
+        })
+    }
+
+    /// Decides anew on an open request, in its own context, under the configuration that its root
+    /// context's line has now; resets it where it would not be allowed.
+    pub fn review(&self, sweep: &Sweep) {
+        let Some(Open { basis, .. }) = self.take_open() else {
+            return;
+        };
+        let leader = Root::leader(&self.root);
+        let Some(plugin) = leader.plugin() else {
+            return self.shut();
+        };
+        match basis {
+            Basis::Inbound(kept) => {
+                let judged = match sweep.now {
+                    Some(now) => inbound::judge(&leader, &plugin, now, Given::Open(kept)),
+                    None => Judged::refused(inbound::without_time()),
+                };
+                // Denied, it is reset; `finish` has told the proxy.
+                let _action = self.finish_inbound(Some(&plugin), judged, sweep.now, true);
+            }
+            Basis::Outbound(mut held) => {
+                held.plugin = plugin;
+                let mut seen = Seen::default();
+                let mut check = check(&leader, &held, sweep.now, &mut seen);
+                if matches!(check, Check::Pending) {
+                    // Its connection to the server is gone, and it with it.
+                    check = Check::Verified;
+                }
+                let _action = self.finish_outbound(*held, &check, &seen, sweep.now, true);
+            }
+        }
+    }
+
+    /// Lets nothing more of it pass.
+    pub fn shut(&self) {
+        self.take_open();
+        self.set(Stand::Denied);
+    }
+
     /// The request is over.
     pub fn on_done(&self) {
         self.root.forget_held(self.context);
+        self.take_open();
+        self.set(Stand::Over);
     }
 
     fn begin_outbound(&self, plugin: Rc<Plugin>, now: Option<Now>) -> Action {
-        let headers = self.root.host().header_map(HeaderMap::Request);
-        let facts = headers
-            .map(|headers| RequestFacts::of(&headers))
-            .unwrap_or_default();
+        let mut held = Held {
+            plugin,
+            cluster: String::new(),
+            facts: RequestFacts::default(),
+        };
         let mut seen = Seen::default();
-        let cluster = match upstream::cluster(self.root.host(), &plugin) {
-            Ok(cluster) => cluster,
-            Err(check) => {
-                return self.finish_outbound(Some(&plugin), &facts, &check, &seen, now);
-            }
-        };
-        let held = Held {
-            plugin: Rc::clone(&plugin),
-            cluster,
-            facts,
-        };
-        let mut check = self.check(&held, now, &mut seen);
+        match upstream::cluster(self.root.host(), &held.plugin) {
+            Ok(cluster) => held.cluster = cluster,
+            Err(check) => return self.finish_outbound(held, &check, &seen, now, false),
+        }
+        let mut check = check(&self.root, &held, now, &mut seen);
         if matches!(check, Check::Pending) {
-            match self.root.hold(self.context, &plugin) {
+            // They are gone when the hold ends.
+            held.facts = self.read_facts(&held.plugin);
+            match self.root.hold(self.context, &held.plugin) {
                 Ok(()) => {
                     self.set(Stand::Held(Box::new(held)));
                     return Action::Pause;
@@ -163,83 +235,69 @@ impl<H: Host> Stream<H> {
                 Err(full) => check = NamingDenial::HoldLimit { max: full.max }.into(),
             }
         }
-        self.finish_outbound(Some(&plugin), &held.facts, &check, &seen, now)
+        self.finish_outbound(held, &check, &seen, now, false)
     }
 
-    fn check(&self, held: &Held, now: Option<Now>, seen: &mut Seen) -> Check {
-        match now {
-            Some(now) => upstream::check(&self.root, &held.plugin, &held.cluster, now, seen),
-            None => NamingDenial::Unreadable {
-                attribute: "current time",
-            }
-            .into(),
+    fn finish_inbound(
+        &self,
+        plugin: Option<&Rc<Plugin>>,
+        mut judged: Judged,
+        now: Option<Now>,
+        review: bool,
+    ) -> Action {
+        let headers = judged.headers.take();
+        let verdict = Verdict::inbound(&judged, now, review);
+        self.report(plugin, &verdict, headers.as_ref());
+        if !judged.decision.is_allowed() {
+            return self.deny(plugin.map(AsRef::as_ref), &verdict);
         }
-    }
-
-    fn finish_inbound(&self, plugin: Option<&Plugin>, judged: &Judged, now: Option<Now>) -> Action {
-        let view = judged.view.as_ref();
-        let verdict = Verdict {
-            direction: Direction::Inbound,
-            allowed: judged.decision.is_allowed(),
-            reason: judged.decision.code(),
-            detail: match &judged.decision {
-                Decision::Allow(reason) => reason.to_string(),
-                Decision::Deny(reason) => with_note(reason.to_string(), judged.note.as_deref()),
-            },
-            policy: judged.decision.rule().map(policy::PolicyRule::id),
-            seen: view.map(|view| &view.seen),
-            facts: &judged.facts,
-        };
-        self.finish(plugin, &verdict, now)
+        let timed = plugin.is_some_and(|plugin| plugin.policies.needs().now);
+        let until = judged.who.until();
+        self.open(until, timed, |root| Basis::Inbound(root.opened(headers)))
     }
 
     fn finish_outbound(
         &self,
-        plugin: Option<&Plugin>,
-        facts: &RequestFacts,
+        held: Held,
         check: &Check,
         seen: &Seen,
         now: Option<Now>,
+        review: bool,
     ) -> Action {
-        let (allowed, reason, detail) = match check {
-            Check::Verified => (
-                true,
-                "server_verified",
-                "the server is one that the cluster names".to_owned(),
-            ),
-            Check::Denied { denial, note } => (
-                false,
-                denial.code(),
-                with_note(denial.to_string(), note.as_deref()),
-            ),
-            // Nobody asks to finish what is pending; were it so, it must not pass.
-            Check::Pending => (false, "pending", "the server is not known yet".to_owned()),
-        };
-        let verdict = Verdict {
-            direction: Direction::Outbound,
-            allowed,
-            reason,
-            detail,
-            policy: None,
-            seen: Some(seen),
-            facts,
-        };
-        self.finish(plugin, &verdict, now)
+        let plugin = Rc::clone(&held.plugin);
+        let mut verdict = Verdict::outbound(check, seen, now, review);
+        if !held.facts.is_empty() {
+            verdict.facts = Some(&held.facts);
+        }
+        self.report(Some(&plugin), &verdict, None);
+        if !verdict.allowed {
+            return self.deny(Some(&plugin), &verdict);
+        }
+        self.open(seen.until, false, |root| {
+            root.opened(None);
+            Basis::Outbound(Box::new(held))
+        })
     }
 
-    /// Counts, logs and acts. The only place where a request becomes allowed.
-    fn finish(&self, plugin: Option<&Plugin>, verdict: &Verdict<'_>, now: Option<Now>) -> Action {
-        let word = if verdict.allowed { "allow" } else { "deny" };
-        self.root.metrics().count_decision(word, verdict.reason);
-        if !verdict.allowed
-            || plugin.is_some_and(|plugin| plugin.decision_log.allowed == AllowedLog::All)
-        {
-            self.log(word, verdict, now);
-        }
-        if verdict.allowed {
-            self.set(Stand::Allowed);
-            return Action::Continue;
-        }
+    /// The only place where a request becomes allowed.
+    fn open(
+        &self,
+        until: Option<UnixTime>,
+        timed: bool,
+        basis: impl FnOnce(&Root<H>) -> Basis,
+    ) -> Action {
+        self.take_open();
+        self.set(Stand::Open(Open {
+            generation: self.root.line().generation(),
+            until,
+            timed,
+            basis: basis(&self.root),
+        }));
+        Action::Continue
+    }
+
+    /// Answers in the upstream's place; a request whose answer has begun is reset by the proxy.
+    fn deny(&self, plugin: Option<&Plugin>, verdict: &Verdict<'_>) -> Action {
         self.set(Stand::Denied);
         let host = self.root.host();
         let show = plugin.is_some_and(|plugin| plugin.decision_log.response_header);
@@ -253,41 +311,27 @@ impl<H: Host> Stream<H> {
         Action::Pause
     }
 
-    fn log(&self, word: &'static str, verdict: &Verdict<'_>, now: Option<Now>) {
-        let host = self.root.host();
-        let local = match verdict.direction {
-            Direction::Inbound => CONNECTION_LOCAL_URI,
-            Direction::Outbound => UPSTREAM_LOCAL_URI,
-        };
-        // What the log would like to say besides; a decision does not rest on it.
-        let local = local.text(host).unwrap_or_default();
-        let connection = CONNECTION_ID.number(host).unwrap_or_default();
-        Line {
-            time: now.map(Now::as_seconds),
-            direction: match verdict.direction {
-                Direction::Inbound => "inbound",
-                Direction::Outbound => "outbound",
-            },
-            verdict: word,
-            reason: verdict.reason,
-            detail: &verdict.detail,
-            policy: verdict.policy,
-            peer: verdict
-                .seen
-                .and_then(|seen| seen.id.as_ref())
-                .map(ToString::to_string),
-            peer_sha256: verdict
-                .seen
-                .and_then(|seen| seen.digest)
-                .map(|sha256| sha256.to_string()),
-            local,
-            connection,
-            request_id: verdict.facts.request_id.as_deref(),
-            method: &verdict.facts.method,
-            path: &verdict.facts.path,
-            list_sequence: self.root.deny_list().map(|list| list.sequence()),
+    fn read_facts(&self, plugin: &Plugin) -> RequestFacts {
+        // What the log would like to say; a decision does not rest on it.
+        let headers = self.root.host().header_block(HeaderMap::Request);
+        headers
+            .map(|headers| RequestFacts::of(&headers, plugin.logged_headers()))
+            .unwrap_or_default()
+    }
+
+    fn take_open(&self) -> Option<Open> {
+        let mut stand = self.stand.try_borrow_mut().ok()?;
+        if !matches!(*stand, Stand::Open(_)) {
+            return None;
         }
-        .write(host);
+        let Stand::Open(open) = std::mem::replace(&mut *stand, Stand::Denied) else {
+            return None;
+        };
+        self.root.closed(match &open.basis {
+            Basis::Inbound(headers) => headers.as_ref(),
+            Basis::Outbound(_) => None,
+        });
+        Some(open)
     }
 
     fn set(&self, stand: Stand) {
@@ -298,18 +342,23 @@ impl<H: Host> Stream<H> {
     }
 }
 
-fn unseen(decision: Decision) -> Judged {
-    Judged {
-        decision,
-        view: None,
-        facts: RequestFacts::default(),
-        note: None,
+impl Open {
+    fn is_over(&self, now: Option<Now>) -> bool {
+        match (self.until, now) {
+            (None, _) => false,
+            (Some(until), Some(now)) => now.unix > until,
+            // Whether it is cannot be told; deciding anew will say so.
+            (Some(_), None) => true,
+        }
     }
 }
 
-fn with_note(text: String, note: Option<&str>) -> String {
-    match note {
-        Some(note) => format!("{text}: {note}"),
-        None => text,
+fn check<H: Host>(root: &Root<H>, held: &Held, now: Option<Now>, seen: &mut Seen) -> Check {
+    match now {
+        Some(now) => upstream::check(root, &held.plugin, &held.cluster, now, seen),
+        None => NamingDenial::Unreadable {
+            attribute: "current time",
+        }
+        .into(),
     }
 }

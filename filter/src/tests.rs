@@ -2,7 +2,12 @@
 
 mod addresses;
 mod deny_list;
+mod forwarded;
 mod inbound;
 mod lifecycle;
+mod open_streams;
+mod reports;
+mod tcp;
+mod tokens;
 mod upstream;
 mod world;

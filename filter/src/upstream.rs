@@ -200,7 +200,8 @@ fn identify<H: Host>(
     let id = match svid {
         Some(svid) => {
             seen.id = Some(svid.id().clone());
-            peer::check_now(root, plugin, &svid, &digest, now).map_err(Fault::from)?;
+            seen.until = Some(svid.validity().not_after);
+            peer::check_now(root, plugin, &svid, now).map_err(Fault::from)?;
             svid.id().clone()
         }
         // Envoy before 1.39 shows a server's first URI name and digest, and nothing else.

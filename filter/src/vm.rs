@@ -3,21 +3,32 @@
 //! One thread runs all of it. A callback takes its context out of the tables and lets go of them
 //! before it does anything, so a call back from the proxy meets no borrow.
 
+mod review;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::host::{Action, Host};
+use policy::Protocol;
+
+use crate::connection::Connection;
+use crate::host::{Action, Host, Side};
+use crate::recent::BuildNumberHasher;
 use crate::reply;
 use crate::root::Root;
 use crate::stream::Stream;
+use crate::time::Now;
+
+/// Contexts by their numbers, which the proxy counts up.
+type Contexts<T> = RefCell<HashMap<u32, Rc<T>, BuildNumberHasher>>;
 
 /// One module instance: an Envoy worker has one for each VM.
 #[derive(Debug)]
 pub struct Vm<H> {
     host: H,
-    roots: RefCell<HashMap<u32, Rc<Root<H>>>>,
-    streams: RefCell<HashMap<u32, Rc<Stream<H>>>>,
+    roots: Contexts<Root<H>>,
+    streams: Contexts<Stream<H>>,
+    connections: Contexts<Connection<H>>,
 }
 
 impl<H: Host> Vm<H> {
@@ -27,17 +38,28 @@ impl<H: Host> Vm<H> {
             host,
             roots: RefCell::default(),
             streams: RefCell::default(),
+            connections: RefCell::default(),
         }
     }
 
-    /// A root context where `parent` is 0, else a request of that root context.
+    /// A root context where `parent` is 0, else a request or, by the configuration's protocol, a TCP
+    /// connection of that root context.
     ///
-    /// A request of a root context that is not there gets no context, and is denied.
+    /// One of a root context that is not there gets no context, and is denied.
     pub fn on_context_create(&self, context: u32, parent: u32) {
         if parent == 0 {
             let root = Rc::new(Root::new(context, self.host.clone()));
             if let Ok(mut roots) = self.roots.try_borrow_mut() {
                 roots.insert(context, root);
+            }
+        } else if let Some(root) = self.root(parent).filter(|root| is_tcp(root)) {
+            // The proxy has this configuration in force, whichever was configured last.
+            if !Rc::ptr_eq(&Root::leader(&root), &root) {
+                self.take_over(&root, &self.all_roots());
+            }
+            let connection = Rc::new(Connection::new(context, root));
+            if let Ok(mut connections) = self.connections.try_borrow_mut() {
+                connections.insert(context, connection);
             }
         } else if let Some(root) = self.root(parent) {
             let stream = Rc::new(Stream::new(context, root));
@@ -45,6 +67,11 @@ impl<H: Host> Vm<H> {
                 streams.insert(context, stream);
             }
         }
+    }
+
+    /// Whether a root context guards TCP connections, not requests.
+    pub fn is_tcp(&self, context: u32) -> bool {
+        self.root(context).is_some_and(|root| is_tcp(&root))
     }
 
     /// A configuration for a root context. False refuses it, and Envoy then refuses the update that
@@ -58,12 +85,10 @@ impl<H: Host> Vm<H> {
         }
         // Envoy makes a new root context for each configuration. What another one of this instance
         // has verified with the same keys spares the new one a moment without a list.
-        let others: Vec<_> = self
-            .roots
-            .try_borrow()
-            .map(|roots| roots.values().cloned().collect())
-            .unwrap_or_default();
+        let others = self.all_roots();
         root.inherit_deny_list(&others);
+        root.learn_name();
+        self.take_over(&root, &others);
         true
     }
 
@@ -86,8 +111,77 @@ impl<H: Host> Vm<H> {
                 root.forget_held(held);
             }
         }
+        self.look_at_connections(&root);
+        self.review_open_streams(&root);
         self.host.set_effective_context(context).ok();
         root.end_tick();
+    }
+
+    fn look_at_connections(&self, root: &Root<H>) {
+        let due = root.due_connections();
+        let now = if due.is_empty() {
+            None
+        } else {
+            Now::read(&self.host).ok()
+        };
+        for due in due {
+            let Some(connection) = self.connection(due.context) else {
+                root.forget_connection(due.context);
+                continue;
+            };
+            if !connection.needs_look(now) {
+                continue;
+            }
+            if self.host.set_effective_context(due.context).is_ok() {
+                connection.on_due(due.last);
+            } else {
+                // Gone, or out of reach: then it must not go on undecided.
+                root.metrics().count("countersign_connection_unreachable");
+                connection.shut();
+            }
+        }
+    }
+
+    /// The connections of the configurations that this one is a newer version of are decided on
+    /// by it from now on. The proxy leaves them with the root context they were made under.
+    fn take_over(&self, root: &Rc<Root<H>>, others: &[Rc<Root<H>>]) {
+        let older = |other: &&Rc<Root<H>>| !Rc::ptr_eq(other, root) && root.succeeds(other);
+        let older: Vec<_> = others.iter().filter(older).collect();
+        let connections: Vec<_> = self
+            .connections
+            .try_borrow()
+            .map(|connections| connections.values().cloned().collect())
+            .unwrap_or_default();
+        for connection in connections {
+            if older.iter().any(|other| connection.belongs_to(other)) {
+                connection.move_to(root);
+            }
+        }
+        Root::lead(root, &older);
+        root.recheck_connections();
+    }
+
+    /// A TCP connection has been made.
+    pub fn on_new_connection(&self, context: u32) -> Action {
+        match self.connection(context) {
+            Some(connection) => connection.on_new_connection(),
+            None => self.refuse_connection(),
+        }
+    }
+
+    /// Bytes of a TCP connection: so many are in the buffer, and whether they are the last.
+    pub fn on_data(&self, context: u32, side: Side, len: usize, end: bool) -> Action {
+        match self.connection(context) {
+            Some(connection) => connection.on_data(side, len, end),
+            None => self.refuse_connection(),
+        }
+    }
+
+    fn refuse_connection(&self) -> Action {
+        // Were it not closed, its bytes still stay where they are.
+        self.host.close_connection(Side::Downstream).ok();
+        self.host.close_connection(Side::Upstream).ok();
+        Action::Pause
     }
 
     /// Headers of a request.
@@ -119,6 +213,8 @@ impl<H: Host> Vm<H> {
     pub fn on_done(&self, context: u32) {
         if let Some(stream) = self.stream(context) {
             stream.on_done();
+        } else if let Some(connection) = self.connection(context) {
+            connection.on_done();
         } else if let Some(root) = self.root(context) {
             root.on_done();
         }
@@ -132,11 +228,24 @@ impl<H: Host> Vm<H> {
             .try_borrow_mut()
             .ok()
             .and_then(|mut streams| streams.remove(&context));
+        let connection = self
+            .connections
+            .try_borrow_mut()
+            .ok()
+            .and_then(|mut connections| connections.remove(&context));
         if stream.is_none()
+            && connection.is_none()
             && let Ok(mut roots) = self.roots.try_borrow_mut()
         {
             roots.remove(&context);
         }
+    }
+
+    fn all_roots(&self) -> Vec<Rc<Root<H>>> {
+        self.roots
+            .try_borrow()
+            .map(|roots| roots.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn root(&self, context: u32) -> Option<Rc<Root<H>>> {
@@ -146,4 +255,13 @@ impl<H: Host> Vm<H> {
     fn stream(&self, context: u32) -> Option<Rc<Stream<H>>> {
         self.streams.try_borrow().ok()?.get(&context).cloned()
     }
+
+    fn connection(&self, context: u32) -> Option<Rc<Connection<H>>> {
+        self.connections.try_borrow().ok()?.get(&context).cloned()
+    }
+}
+
+fn is_tcp<H: Host>(root: &Root<H>) -> bool {
+    root.plugin()
+        .is_some_and(|plugin| plugin.scope.protocol == Protocol::Tcp)
 }

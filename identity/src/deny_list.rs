@@ -1,26 +1,44 @@
 //! Deny lists: which certificates are revoked or suspended, signed, numbered and short-lived.
 //!
-//! On the wire a list is a JWS in compact serialization (RFC 7515 §7.1): header
-//! `{"alg":"ES256","kid":"…","typ":"countersign-deny-list+jws"}`, the [`Payload`] as JSON, and
-//! r and s of 32 bytes each (RFC 7518 §3.4), each part in base64url without padding.
+//! A list is a [`Head`], which is signed, and [`Entries`], which the head stands for by their digest.
+//! The head travels as a JWS in compact serialization (RFC 7515 §7.1): header
+//! `{"alg":"ES256","kid":"…","typ":"countersign-deny-list+jws"}`, with the signer's certificate in
+//! `x5c` (§4.1.6), the head as JSON, and r and s of 32 bytes each (RFC 7518 §3.4). Entries are
+//! records of 40 bytes in ascending order: SHA-256 of the certificate; state, 1 revoked or 2
+//! suspended; since when, seconds since 1970 in 7 bytes, big-endian. An [`Update`] brings a head with
+//! all entries, or with what changed since a list that the receiver holds.
 //!
-//! The key that signs lists is no CA key. Verifiers pin a set of them ([`ListKey`]), so that they
-//! can be rotated. A list replaces its predecessor whole. Having none, or only a stale one, is for
-//! the caller to decide; the default is to deny.
+//! The key that signs lists is no CA key. Verifiers pin a set of keys, or an identity whose
+//! certificate the trust domain's issuers sign ([`ListSigners`]), so that keys can be rotated. Having
+//! no list, or only a stale one, is for the caller to decide; the default is to deny.
 
-pub use crate::deny_list::error::{Currency, DenyListError, HeaderProblem, ListKeyError};
+pub use crate::deny_list::changes::Changes;
+pub use crate::deny_list::entries::Entries;
+pub use crate::deny_list::entry::{DenyEntry, Entry, RECORD_BYTES, State};
+pub use crate::deny_list::error::{
+    Currency, DenyListError, EntriesError, HeaderProblem, ListKeyError, SignerError,
+};
+pub use crate::deny_list::head::{Head, SCHEMA_VERSION};
+pub use crate::deny_list::history::{History, MAX_STEP_RECORDS, MAX_STEPS};
 pub use crate::deny_list::key::ListKey;
-pub use crate::deny_list::list::{DenyEntry, DenyList, State};
-pub use crate::deny_list::payload::{ENTRY_BYTES, Payload, PayloadEntry, SCHEMA_VERSION};
-pub use crate::deny_list::wire::{assemble, signing_input, verify};
+pub use crate::deny_list::list::DenyList;
+pub use crate::deny_list::signers::ListSigners;
+pub use crate::deny_list::update::Update;
+pub use crate::deny_list::wire::{Check, assemble, signing_input, verify};
 
+mod changes;
+mod entries;
+mod entry;
 mod error;
+mod head;
+mod history;
 mod key;
 mod list;
-mod payload;
+mod signers;
+mod update;
 mod wire;
 
-/// Most certificates on one list. At 48 bytes each a held list stays below 5 MB.
+/// Most certificates on one list. At 40 bytes each, and an index, a held list takes 4.2 MB.
 pub const MAX_ENTRIES: usize = 100_000;
 
 /// Longest life of a list, in seconds from `issued` to `expires`: how long a partitioned verifier
@@ -30,9 +48,13 @@ pub const MAX_LIFE_SECONDS: i64 = 60;
 /// How far ahead of the verifier's clock `issued` may be, in seconds, for clocks that differ.
 pub const MAX_CLOCK_AHEAD_SECONDS: i64 = 30;
 
-/// Longest list on the wire, in bytes: [`MAX_ENTRIES`] of [`ENTRY_BYTES`] in base64, with room for
-/// the header and the other fields.
-pub const MAX_JWS_BYTES: usize = MAX_ENTRIES * ENTRY_BYTES / 3 * 4 + 4096;
+/// Longest signed head, in bytes. Ours take 600, and 1,300 more for a certificate signed with P-256;
+/// a signature of RSA 4096 makes that 2,200.
+pub const MAX_HEAD_BYTES: usize = 8 * 1024;
+
+/// Longest update, in bytes: [`MAX_ENTRIES`] records and a head.
+pub const MAX_UPDATE_BYTES: usize =
+    MAX_ENTRIES * RECORD_BYTES + MAX_HEAD_BYTES + update::MAX_PREFIX_BYTES;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ pub use crate::x509::error::{
     EncodingError, ExtensionError, IssuerError, NameError, SignatureError, SvidError, UsageError,
 };
 pub use crate::x509::issuer::IssuerKey;
+pub use crate::x509::key_type::KeyType;
 pub use crate::x509::profile::SvidProfile;
 pub use crate::x509::signature::{BadSignature, SignatureAlgorithm, VerifySignature};
 pub use crate::x509::svid::{Validity, X509Svid};
@@ -20,7 +21,9 @@ pub(crate) mod der;
 mod digest;
 mod error;
 mod issuer;
+mod key_type;
 mod name;
+mod oid;
 mod outer;
 mod profile;
 mod san;

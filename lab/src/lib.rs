@@ -10,4 +10,5 @@ pub mod http;
 pub mod ports;
 pub mod process;
 pub mod ready;
+pub mod tcp;
 pub mod upstream;

@@ -1,7 +1,7 @@
 //! Istio's `AuthorizationPolicy` resource, `security.istio.io/v1` and `v1beta1`, field for field.
 //!
 //! These types only hold what was written. A field may be left out, but not be null. Meaning and limits are
-//! the compiler's business; fields it does not evaluate yet are here so that it can refuse them by name.
+//! the compiler's business.
 
 use std::collections::BTreeMap;
 
@@ -89,21 +89,45 @@ pub struct AuthorizationPolicySpec {
     /// Workloads the policy applies to; none means all of the namespace (of the mesh, in the root namespace).
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub selector: Option<WorkloadSelector>,
-    /// Refused: not supported yet.
+    /// The same as one element of `targetRefs`.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub target_ref: Option<Value>,
-    /// Refused: not supported yet.
+    pub target_ref: Option<TargetReference>,
+    /// Gateways and services the policy applies to, instead of a selector.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub target_refs: Option<Value>,
+    pub target_refs: Option<Vec<TargetReference>>,
     /// What a match means; ALLOW if left out.
     #[serde(skip_serializing_if = "Action::is_default")]
     pub action: Action,
-    /// Refused: belongs to CUSTOM, which is not supported yet.
+    /// Who is asked about a match, by the proxy itself; CUSTOM only, and needed there.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    pub provider: Option<Value>,
+    pub provider: Option<ExtensionProvider>,
     /// The rules; a request matches the policy if one of them matches. None matches nothing.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub rules: Option<Vec<Rule>>,
+}
+
+/// Istio `PolicyTargetReference`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct TargetReference {
+    /// API group; the core group if left out.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Refused: a target is always in the policy's namespace.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// Istio `AuthorizationPolicy.ExtensionProvider`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExtensionProvider {
+    /// A name in the mesh's list of providers.
+    pub name: String,
 }
 
 /// Istio `AuthorizationPolicy.Action`.
@@ -117,9 +141,9 @@ pub enum Action {
     Allow,
     /// A match denies.
     Deny,
-    /// Refused: not supported yet.
+    /// A match is told of, and changes nothing.
     Audit,
-    /// Refused: not supported yet.
+    /// A match asks the provider, before all other policies. The proxy does that, not this engine.
     Custom,
 }
 
@@ -213,9 +237,9 @@ lists! {
         principals "principals",
         /// None of these identities.
         not_principals "notPrincipals",
-        /// Refused: not supported yet.
+        /// Issuer and subject of the token, `<issuer>/<subject>`; `*` at an end.
         request_principals "requestPrincipals",
-        /// Refused: not supported yet.
+        /// None of these issuers and subjects.
         not_request_principals "notRequestPrincipals",
         /// Namespaces of the peer; `*` anywhere.
         namespaces "namespaces",
@@ -225,17 +249,17 @@ lists! {
         service_accounts "serviceAccounts",
         /// None of these service accounts.
         not_service_accounts "notServiceAccounts",
-        /// Refused: not supported yet.
+        /// Trust domains of the peer; one `*`, at an end.
         trust_domains "trustDomains",
-        /// Refused: not supported yet.
+        /// None of these trust domains.
         not_trust_domains "notTrustDomains",
         /// Addresses or CIDR ranges of the TCP peer.
         ip_blocks "ipBlocks",
         /// None of these addresses.
         not_ip_blocks "notIpBlocks",
-        /// Refused: not supported yet.
+        /// Addresses or CIDR ranges of the client behind trusted proxies.
         remote_ip_blocks "remoteIpBlocks",
-        /// Refused: not supported yet.
+        /// None of these addresses.
         not_remote_ip_blocks "notRemoteIpBlocks",
     }
 }
@@ -255,7 +279,7 @@ lists! {
         methods "methods",
         /// None of these methods.
         not_methods "notMethods",
-        /// Paths without query and fragment; templates with `{*}` are refused: not supported yet.
+        /// Paths without query and fragment; templates with `{*}` (one segment) and `{**}` (any text).
         paths "paths",
         /// None of these paths.
         not_paths "notPaths",
@@ -267,6 +291,11 @@ lists! {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Condition {
     /// Name of the attribute, e.g. `request.headers[x-role]`.
+    ///
+    /// Beyond Istio's there are those of the peer's checked certificate: `source.certificate.issuer` (the name as
+    /// RFC 4514 writes it), `.serial`, `.sha256` and `.spki` (hexadecimal digits), `.keyType` (`RSA`, `EC`,
+    /// `Ed25519`, `other`), `.keyBits` (`2048`, or `2048+` for no less), `.eku` and `.policyOid` (OIDs, also
+    /// `serverAuth` and `clientAuth`), `.notAfterWithin` and `.ageLessThan` (one duration, `90s`, `30m`, `12h`, `7d`).
     pub key: String,
     /// Values, of which one must match.
     #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -277,6 +306,8 @@ pub struct Condition {
 }
 
 /// Left out is `None`; null is an error, since a reader could take it for either "any" or "none".
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
 }

@@ -1,11 +1,13 @@
 //! From resources to rules: every check of a policy, and which of them apply to the workload.
 
+mod certificate;
 mod condition;
 mod fields;
 pub mod limits;
 mod report;
-mod resource;
+pub(crate) mod resource;
 mod trust_domain;
+mod values;
 
 use std::collections::BTreeSet;
 
@@ -13,18 +15,30 @@ use crate::{
     authorization_policy::{self as schema, Action, AuthorizationPolicy},
     decision::PolicyRule,
     error::{CompileError, Problem},
-    rule::{Clause, Rule},
-    scope::Scope,
+    rule::{Clause, Condition, Rule},
+    scope::{Protocol, Scope},
 };
 
+pub(crate) use self::resource::is_dry_run;
 use self::{
     fields::Fields,
     report::{Path, Report},
 };
 
-/// The rules of the policies that apply to the workload, by action.
+/// The rules of the policies that apply to the workload, by what they do.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
+    pub(crate) enforced: Verdicts,
+    /// Of policies annotated `istio.io/dry-run`.
+    pub(crate) dry_run: Verdicts,
+    pub(crate) audit: Vec<Rule>,
+    /// `namespace/name` of each AUDIT policy.
+    pub(crate) audit_policies: Vec<String>,
+}
+
+/// The rules that decide.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
     pub(crate) deny: Vec<Rule>,
     pub(crate) allow: Vec<Rule>,
     /// `namespace/name` of each ALLOW policy, including those without rules.
@@ -41,46 +55,144 @@ pub(crate) fn compile(
     policies: &[AuthorizationPolicy],
     scope: &Scope,
 ) -> Result<Rules, Vec<CompileError>> {
-    let mut rules = Rules::default();
-    let mut errors = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (index, policy) in policies.iter().enumerate() {
-        let mut report = Report::new(index, policy);
-        if index == limits::MAX_POLICIES {
-            report.too_many(&Path::root("metadata"), policies.len(), "policies", index);
-            errors.extend(report.finish());
-            break;
+    let mut compiler = Compiler::new(scope, policies.len());
+    for policy in policies {
+        compiler.add(policy);
+    }
+    compiler.finish()
+}
+
+/// Compiles policies one after another.
+pub(crate) struct Compiler<'s> {
+    scope: &'s Scope,
+    /// How many there will be.
+    total: usize,
+    index: usize,
+    rules: Rules,
+    errors: Vec<CompileError>,
+    seen: BTreeSet<(Option<String>, Option<String>)>,
+}
+
+impl<'s> Compiler<'s> {
+    pub(crate) fn new(scope: &'s Scope, total: usize) -> Self {
+        Self {
+            scope,
+            total,
+            index: 0,
+            rules: Rules::default(),
+            errors: Vec::new(),
+            seen: BTreeSet::new(),
         }
-        if !seen.insert((&policy.metadata.namespace, &policy.metadata.name)) {
+    }
+
+    pub(crate) fn add(&mut self, policy: &AuthorizationPolicy) {
+        let index = self.index;
+        self.index = index.saturating_add(1);
+        let mut report = Report::new(index, policy);
+        if index >= limits::MAX_POLICIES {
+            // Once is enough.
+            if index == limits::MAX_POLICIES {
+                report.too_many(&Path::root("metadata"), self.total, "policies", index);
+                self.errors.extend(report.finish());
+            }
+            return;
+        }
+        let metadata = &policy.metadata;
+        let name = (metadata.namespace.clone(), metadata.name.clone());
+        if !self.seen.insert(name) {
             report.problem(&Path::root("metadata.name"), Problem::Duplicate);
         }
-        let compiled = one(policy, scope, &mut report);
-        if scope.includes(report.namespace(), policy.spec.selector.as_ref()) {
-            rules.add(policy.spec.action, report.policy().to_owned(), compiled);
+        let compiled = one(policy, self.scope, &mut report);
+        if self.scope.applies(policy) {
+            check_provider_is_asked(policy, self.scope, &mut report);
+            let name = report.policy().to_owned();
+            self.rules.add(policy, name, compiled, self.scope.protocol);
         }
-        errors.extend(report.finish());
+        self.errors.extend(report.finish());
     }
-    if errors.is_empty() {
-        Ok(rules)
-    } else {
-        Err(errors)
+
+    /// # Errors
+    /// All problems of all policies.
+    pub(crate) fn finish(self) -> Result<Rules, Vec<CompileError>> {
+        if self.errors.is_empty() {
+            Ok(self.rules)
+        } else {
+            Err(self.errors)
+        }
     }
 }
 
 impl Rules {
-    fn add(&mut self, action: Action, policy: String, compiled: Vec<Rule>) {
+    fn add(
+        &mut self,
+        policy: &AuthorizationPolicy,
+        name: String,
+        mut compiled: Vec<Rule>,
+        protocol: Protocol,
+    ) {
+        let action = policy.spec.action;
+        if protocol == Protocol::Tcp {
+            without_http(action, &mut compiled);
+        }
+        let verdicts = if is_dry_run(policy) {
+            &mut self.dry_run
+        } else {
+            &mut self.enforced
+        };
         match action {
             Action::Allow => {
-                self.allow_policies.push(policy);
-                self.allow.extend(compiled);
+                verdicts.allow_policies.push(name);
+                verdicts.allow.extend(compiled);
             }
             Action::Deny => {
-                self.deny_policies.push(policy);
-                self.deny.extend(compiled);
+                verdicts.deny_policies.push(name);
+                verdicts.deny.extend(compiled);
             }
-            // Reported as not supported, so these rules are never used.
-            Action::Audit | Action::Custom => {}
+            // On trial it would only say that it would say something: in Istio, too, it does nothing.
+            Action::Audit if is_dry_run(policy) => {}
+            Action::Audit => {
+                self.audit_policies.push(name);
+                self.audit.extend(compiled);
+            }
+            // The proxy has asked the provider before the filter runs.
+            Action::Custom => {}
         }
+    }
+}
+
+/// What Istio makes of rules on a TCP listener: an ALLOW rule with a condition on a request is dropped whole, even
+/// if only one of its sources or operations has it; of other rules, such conditions are left out, and a source or
+/// operation without any other matches everything.
+fn without_http(action: Action, rules: &mut Vec<Rule>) {
+    let is_http = |condition: &Condition| condition.test.is_http_only();
+    if action == Action::Allow {
+        rules.retain(|rule| !rule.conditions().any(is_http));
+        return;
+    }
+    for rule in rules {
+        let when = std::iter::once(&mut rule.when);
+        for clause in rule.from.iter_mut().chain(&mut rule.to).chain(when) {
+            clause.0.retain(|condition| !is_http(condition));
+        }
+    }
+}
+
+/// A CUSTOM policy whose provider nobody asks would be no policy at all.
+fn check_provider_is_asked(policy: &AuthorizationPolicy, scope: &Scope, report: &mut Report) {
+    let provider = policy.spec.provider.as_ref();
+    let Some(name) = provider
+        .map(|provider| &provider.name)
+        .filter(|name| !name.is_empty())
+    else {
+        return;
+    };
+    if policy.spec.action == Action::Custom && !scope.custom_providers.contains(name) {
+        let path = Path::root("spec.provider.name");
+        report.invalid(
+            &path,
+            name,
+            "one of the providers that the proxy is set up to ask",
+        );
     }
 }
 
@@ -91,7 +203,8 @@ fn one(policy: &AuthorizationPolicy, scope: &Scope, report: &mut Report) -> Vec<
     report.limit(&rules, written.len(), "rules", limits::MAX_RULES);
     let metadata = &policy.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
-    let fields = Fields::new(scope, metadata.namespace.as_deref().unwrap_or_default());
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let fields = Fields::new(scope, namespace, policy.spec.action == Action::Custom);
     written
         .iter()
         .take(limits::MAX_RULES)

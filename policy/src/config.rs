@@ -3,8 +3,11 @@
 //! [`PluginConfig`] is what is written, [`compile`] turns it into what is used, all or nothing. Everything in it is
 //! public: keys here are public keys.
 
+mod check;
 mod compiled;
 mod error;
+mod federation;
+mod lean;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,16 +18,19 @@ use serde_json::Value;
 use crate::{
     json,
     path::PathNormalization,
-    scope::{DEFAULT_ROOT_NAMESPACE, WorkloadScope},
+    scope::{DEFAULT_ROOT_NAMESPACE, Protocol, Target, WorkloadKind, WorkloadScope},
 };
 
 pub use self::{
     compiled::{
         CompiledConfig, CompiledDenyList, CompiledSecureNaming, MAX_CONFIG_BYTES,
-        MAX_HELD_REQUESTS, MAX_HOLD_MILLISECONDS, MAX_LIST_KEYS, MAX_POLL_MILLISECONDS,
-        MIN_POLL_MILLISECONDS, SCHEMA_VERSION, compile,
+        MAX_GRACE_SECONDS, MAX_HELD_REQUESTS, MAX_HOLD_MILLISECONDS, MAX_LIST_KEYS,
+        MAX_LOGGED_HEADERS, MAX_ONE_IN, MAX_POLL_MILLISECONDS, MIN_POLL_MILLISECONDS,
+        SCHEMA_VERSION, compile,
     },
     error::{ConfigError, ConfigProblem},
+    federation::Federation,
+    lean::compile_json,
 };
 pub use identity::bundle::IssuerPem as TrustEntry;
 
@@ -37,8 +43,20 @@ pub struct PluginConfig {
     pub schema_version: u32,
     /// Which side of a connection the filter guards.
     pub direction: Direction,
+    /// Whether the filter runs on requests or on TCP connections.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The workload beside the proxy.
     pub workload: WorkloadScope,
+    /// What kind of proxy it is, which decides how `targetRefs` and selectors apply.
+    #[serde(default)]
+    pub workload_kind: WorkloadKind,
+    /// The gateways and services the proxy serves, which `targetRefs` may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Target>,
+    /// Providers that the proxy asks for CUSTOM policies, in front of this filter.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub custom_providers: BTreeSet<String>,
     /// The mesh's own trust domain.
     pub trust_domain: String,
     /// Other names of the trust domain; a principal of one stands for all.
@@ -52,7 +70,16 @@ pub struct PluginConfig {
     pub svid_profile: SvidProfile,
     /// Trust domain → the authorities that sign its leaves.
     pub trust: BTreeMap<String, TrustEntry>,
-    /// `AuthorizationPolicy` resources as Istio writes them; inbound only.
+    /// Foreign trust domain → which of its identities may come in at all; inbound only. Without this field, policies
+    /// alone decide about peers of every trust domain in `trust`; with it, a foreign one that is not named in it is
+    /// refused. The mesh's own trust domain and its aliases always pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation: Option<BTreeMap<String, FederatedDomain>>,
+    /// Who may speak for a client in `x-forwarded-client-cert`; none means the header is never read. Inbound HTTP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_client_cert: Option<ForwardedClientCert>,
+    /// `AuthorizationPolicy`, `PeerAuthentication` and `RequestAuthentication` resources as Istio writes them;
+    /// inbound only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Value>,
     /// The form every path has when it reaches the filter; must be what the proxy is set to.
@@ -80,6 +107,25 @@ pub enum Direction {
     Outbound,
 }
 
+/// Which identities of a foreign trust domain may come in.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FederatedDomain {
+    /// Patterns of principals, as in a policy's `principals`: `td/ns/a/sa/b`, `td/ns/a/*`, `*/sa/b`. None lets nobody in.
+    pub allow: Vec<String>,
+}
+
+/// Who may speak for a client in `x-forwarded-client-cert`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ForwardedClientCert {
+    /// SPIFFE ID of the proxy that writes the header: only on connections of this peer is it read, and only the last
+    /// element, which that proxy appended.
+    pub hop: String,
+}
+
 /// Where the deny list comes from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -93,8 +139,12 @@ pub struct DenyListConfig {
     /// Milliseconds between two requests for the list.
     #[serde(default = "default_poll")]
     pub poll_milliseconds: u32,
-    /// PEM public keys (`PUBLIC KEY`), one of which must have signed the list.
+    /// PEM public keys (`PUBLIC KEY`), one of which must have signed the list. Either these or `authority`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
+    /// SPIFFE ID of the signer, whose certificate comes with the list and is checked against `trust`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
     /// What happens while there is no list or the one in hand has expired.
     #[serde(default)]
     pub stale: StaleList,
@@ -113,6 +163,9 @@ pub enum StaleList {
     Deny,
     /// Peers are decided on as if the list were empty (or by the expired list).
     Allow,
+    /// For so many seconds after its expiry a list counts as before, then peers with a certificate are denied. Without
+    /// any list they are denied at once.
+    GraceSeconds(u32),
 }
 
 /// A place in the history of deny lists.
@@ -159,7 +212,7 @@ impl Default for HoldLimits {
 }
 
 /// What is told about decisions.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DecisionLog {
@@ -167,6 +220,9 @@ pub struct DecisionLog {
     pub allowed: AllowedLog,
     /// Whether a denied client is told the reason in `x-countersign-decision`.
     pub response_header: bool,
+    /// Request headers whose values are logged; no other's ever is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
 }
 
 /// Which allowed requests are logged.
@@ -179,9 +235,41 @@ pub enum AllowedLog {
     None,
     /// All.
     All,
+    /// One of so many.
+    OneIn(u32),
 }
 
 impl PluginConfig {
+    /// A configuration with every optional part left out: for a workload without labels in namespace `default`,
+    /// without policies, trusting nobody yet.
+    #[must_use]
+    pub fn new(direction: Direction, trust_domain: &str) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            direction,
+            protocol: Protocol::default(),
+            workload: WorkloadScope {
+                namespace: "default".to_owned(),
+                labels: BTreeMap::new(),
+            },
+            workload_kind: WorkloadKind::default(),
+            targets: Vec::new(),
+            custom_providers: BTreeSet::new(),
+            trust_domain: trust_domain.to_owned(),
+            trust_domain_aliases: Vec::new(),
+            root_namespace: default_root_namespace(),
+            svid_profile: SvidProfile::default(),
+            trust: BTreeMap::new(),
+            federation: None,
+            forwarded_client_cert: None,
+            policies: Vec::new(),
+            path_normalization: PathNormalization::default(),
+            deny_list: None,
+            secure_naming: None,
+            decision_log: DecisionLog::default(),
+        }
+    }
+
     /// Reads a configuration as the host hands it over. Values are checked by [`compile`].
     ///
     /// # Errors

@@ -1,26 +1,37 @@
 //! The corpus format: policies, requests, and the decisions expected of them.
 //!
 //! The files (`policy/corpus/*.yaml`, described in its README) are run natively and through the built filter, and
-//! both must agree. So these types name only what a proxy can show to a filter: the peer, headers with `:method`,
-//! `:path` and `:authority`, addresses and ports.
+//! both must agree. So these types name only what a proxy can show to a filter: the peer and attributes of its
+//! certificate, headers with `:method`, `:path` and `:authority`, addresses and ports, claims and metadata.
 
-use std::{collections::BTreeMap, net::IpAddr};
+mod certificate;
+mod expect;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use identity::{SpiffeId, TrustDomain};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
 use crate::{
-    authorization_policy::AuthorizationPolicy,
-    config::{DecisionLog, Direction, PluginConfig, SCHEMA_VERSION, TrustEntry},
-    decision::Decision,
+    claims::{Claims, DynamicMetadata, NoMetadata},
+    config::{Direction, PluginConfig, TrustEntry},
     engine::PolicySet,
-    json::{self, ShapeError},
+    json::ShapeError,
     path::PathNormalization,
     peer::{Peer, PeerFault},
     request::Request,
-    scope::{DEFAULT_ROOT_NAMESPACE, Scope, WorkloadScope},
+    resources::{Resource, Resources},
+    scope::{DEFAULT_ROOT_NAMESPACE, Protocol, Scope, Target, WorkloadKind, WorkloadScope},
     yaml::{self, YamlError},
+};
+
+pub use self::{
+    certificate::{CaseCertificate, CaseKey},
+    expect::{Expectation, ExpectedShadow, Verdict},
 };
 
 /// One file of the corpus.
@@ -32,7 +43,10 @@ pub struct File {
     /// The workload the policies are compiled for.
     #[serde(default)]
     pub scope: FileScope,
-    /// `AuthorizationPolicy` resources as Istio writes them.
+    /// Why the file is run in the native engine only; a host of the filter leaves it out, and says so.
+    #[serde(default)]
+    pub native: Option<String>,
+    /// Resources as Istio writes them, of every kind that is read.
     pub policies: Vec<Value>,
     /// Requests and what becomes of them; at least one.
     pub cases: Vec<Case>,
@@ -52,6 +66,14 @@ pub struct FileScope {
     pub root_namespace: String,
     /// The configuration's default unless said otherwise.
     pub path_normalization: PathNormalization,
+    /// `http` unless said otherwise.
+    pub protocol: Protocol,
+    /// `sidecar` unless said otherwise.
+    pub workload_kind: WorkloadKind,
+    /// None unless said otherwise.
+    pub targets: Vec<Target>,
+    /// None unless said otherwise.
+    pub custom_providers: BTreeSet<String>,
 }
 
 /// One request and what becomes of it.
@@ -60,8 +82,14 @@ pub struct FileScope {
 pub struct Case {
     /// A statement, unique in its file.
     pub name: String,
+    /// Why the case is run in the native engine only; a host of the filter leaves it out, and says so.
+    #[serde(default)]
+    pub native: Option<String>,
     /// The other end of the connection.
     pub peer: CasePeer,
+    /// What the peer's certificate looks like; only beside a SPIFFE ID.
+    #[serde(default)]
+    pub certificate: Option<CaseCertificate>,
     /// `:method`.
     #[serde(default = "default_method")]
     pub method: String,
@@ -80,6 +108,9 @@ pub struct Case {
     /// Address of the TCP peer.
     #[serde(default = "default_source_ip")]
     pub source_ip: IpAddr,
+    /// Address of the client behind trusted proxies; that of the TCP peer if left out.
+    #[serde(default)]
+    pub remote_ip: Option<IpAddr>,
     /// Port of the TCP peer.
     #[serde(default = "default_source_port")]
     pub source_port: u16,
@@ -92,8 +123,17 @@ pub struct Case {
     /// Server name the client asked for in TLS; none if left out.
     #[serde(default)]
     pub sni: Option<String>,
+    /// Payload of the validated token; no token if left out.
+    #[serde(default)]
+    pub claims: Option<Value>,
+    /// What other filters left: name of the filter → key → value.
+    #[serde(default)]
+    pub metadata: Option<Value>,
     /// What becomes of it.
     pub expect: Expectation,
+    /// What AUDIT and dry-run policies say of it; not compared if left out.
+    #[serde(default)]
+    pub shadow: Option<ExpectedShadow>,
 }
 
 /// The other end of a case's connection.
@@ -119,29 +159,6 @@ pub enum Pseudo {
     Host,
 }
 
-/// What becomes of a request.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Expectation {
-    /// Whether it passes.
-    pub verdict: Verdict,
-    /// [`Decision::code`].
-    pub reason: String,
-    /// Id of the rule that decides, where one does.
-    #[serde(default)]
-    pub policy: Option<String>,
-}
-
-/// Whether a request passes.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub enum Verdict {
-    /// It does.
-    Allow,
-    /// It does not.
-    Deny,
-}
-
 impl File {
     /// Reads a file; `name` is for errors.
     ///
@@ -154,12 +171,19 @@ impl File {
         if file.cases.is_empty() {
             return Err(problem("cases".to_owned(), "has no cases"));
         }
-        let mut names = std::collections::BTreeSet::new();
+        let mut names = BTreeSet::new();
         for (index, case) in file.cases.iter().enumerate() {
             if !names.insert(case.name.as_str()) {
                 return Err(problem(
                     format!("cases[{index}].name"),
                     "occurs twice in the file",
+                ));
+            }
+            if case.certificate.is_some() && !matches!(case.peer, CasePeer::Workload(_)) {
+                let path = format!("cases[{index}].certificate");
+                return Err(problem(
+                    path,
+                    "only a peer with a SPIFFE ID has a certificate",
                 ));
             }
         }
@@ -172,21 +196,24 @@ impl File {
     /// The problems, each with its path in the file.
     pub fn compile(&self) -> Result<PolicySet, Vec<ShapeError>> {
         let scope = self.scope.resolve().map_err(|error| vec![error])?;
-        let mut policies: Vec<AuthorizationPolicy> = Vec::new();
-        for (index, policy) in self.policies.iter().enumerate() {
-            policies.push(json::shape(policy).map_err(|error: ShapeError| {
-                let path = format!("policies[{index}].{}", error.path);
-                vec![ShapeError {
-                    path,
-                    problem: error.problem,
-                }]
-            })?);
+        let place = |index: usize, path: &str| format!("policies[{index}].{path}");
+        let mut resources = Resources::default();
+        let mut places = BTreeMap::new();
+        for (index, written) in self.policies.iter().enumerate() {
+            let resource = Resource::from_value(written).map_err(|error| {
+                let (path, problem) = (place(index, &error.path), error.problem);
+                vec![ShapeError { path, problem }]
+            })?;
+            let kind = resource.kind();
+            places.insert((kind, resources.push(resource)), index);
         }
-        PolicySet::compile(&policies, &scope).map_err(|errors| {
-            let place = |index, path| format!("policies[{index}].{path}");
-            let shape = |error: crate::CompileError| ShapeError {
-                path: place(error.index, error.path),
-                problem: error.problem.to_string(),
+        PolicySet::compile_resources(&resources, &scope).map_err(|errors| {
+            let shape = |error: crate::CompileError| {
+                let index = places.get(&(error.kind, error.index)).copied();
+                ShapeError {
+                    path: place(index.unwrap_or(error.index), &error.path),
+                    problem: error.problem.to_string(),
+                }
             };
             errors.into_iter().map(shape).collect()
         })
@@ -197,25 +224,27 @@ impl File {
     pub fn plugin_config(&self, trust: BTreeMap<String, TrustEntry>) -> PluginConfig {
         let scope = self.scope.clone();
         PluginConfig {
-            schema_version: SCHEMA_VERSION,
-            direction: Direction::Inbound,
+            protocol: scope.protocol,
             workload: scope.workload,
-            trust_domain: scope.trust_domain,
+            workload_kind: scope.workload_kind,
+            targets: scope.targets,
+            custom_providers: scope.custom_providers,
             trust_domain_aliases: scope.trust_domain_aliases,
             root_namespace: scope.root_namespace,
-            svid_profile: identity::x509::SvidProfile::default(),
             trust,
             policies: self.policies.clone(),
             path_normalization: scope.path_normalization,
-            deny_list: None,
-            secure_naming: None,
-            decision_log: DecisionLog::default(),
+            ..PluginConfig::new(Direction::Inbound, &scope.trust_domain)
         }
     }
 }
 
 impl FileScope {
-    fn resolve(&self) -> Result<Scope, ShapeError> {
+    /// What policies are compiled for.
+    ///
+    /// # Errors
+    /// A name that is no trust domain.
+    pub fn resolve(&self) -> Result<Scope, ShapeError> {
         let domain = |path: &str, name: &str| {
             TrustDomain::new(name).map_err(|error| ShapeError {
                 path: path.to_owned(),
@@ -233,16 +262,29 @@ impl FileScope {
                 .map(alias)
                 .collect::<Result<_, _>>()?,
             path_normalization: self.path_normalization,
+            protocol: self.protocol,
+            kind: self.workload_kind,
+            targets: self.targets.clone(),
+            custom_providers: self.custom_providers.clone(),
         })
     }
 }
 
 impl Case {
-    /// The request, of `peer`, which is [`CasePeer::to_peer`] of the case's peer.
+    /// The request, of `peer`, which is [`CasePeer::to_peer`] of the case's peer. Certificate and time are the
+    /// caller's to set, who can make certificates.
     #[must_use]
     pub fn request<'c>(&'c self, peer: &'c Peer) -> Request<'c> {
         let pseudo =
             |which, value: &'c String| (!self.without.contains(&which)).then_some(value.as_bytes());
+        let claims = match &self.claims {
+            Some(claims) => Some::<&dyn Claims>(claims),
+            None => None,
+        };
+        let metadata: &dyn DynamicMetadata = match &self.metadata {
+            Some(metadata) => metadata,
+            None => &NoMetadata,
+        };
         Request {
             peer,
             method: pseudo(Pseudo::Method, &self.method),
@@ -250,10 +292,14 @@ impl Case {
             host: pseudo(Pseudo::Host, &self.host),
             headers: &self.headers,
             source_ip: Some(self.source_ip),
-            remote_ip: Some(self.source_ip),
+            remote_ip: Some(self.remote_ip.unwrap_or(self.source_ip)),
             destination_ip: Some(self.destination_ip),
             destination_port: Some(self.destination_port),
             sni: self.sni.as_deref().map(str::as_bytes),
+            claims,
+            metadata,
+            certificate: None,
+            now: None,
         }
     }
 
@@ -289,22 +335,6 @@ impl CasePeer {
     }
 }
 
-impl Expectation {
-    /// What became of a request, for comparison.
-    #[must_use]
-    pub fn of(decision: &Decision) -> Self {
-        Self {
-            verdict: if decision.is_allowed() {
-                Verdict::Allow
-            } else {
-                Verdict::Deny
-            },
-            reason: decision.code().to_owned(),
-            policy: decision.rule().map(ToString::to_string),
-        }
-    }
-}
-
 impl<'de> Deserialize<'de> for CasePeer {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
@@ -332,6 +362,10 @@ impl Default for FileScope {
             trust_domain_aliases: Vec::new(),
             root_namespace: DEFAULT_ROOT_NAMESPACE.to_owned(),
             path_normalization: PathNormalization::default(),
+            protocol: Protocol::default(),
+            workload_kind: WorkloadKind::default(),
+            targets: Vec::new(),
+            custom_providers: BTreeSet::new(),
         }
     }
 }

@@ -94,6 +94,9 @@ pub enum DenyReason {
     /// The peer's certificate does not prove an identity.
     #[error("peer rejected: {0}")]
     PeerRejected(PeerFault),
+    /// `PeerAuthentication` demands mutual TLS on this port, and the connection has none.
+    #[error("mutual TLS is required on this port")]
+    MtlsRequired,
     /// A rule looks at paths, and this path is not in the declared normal form.
     #[error("the path is not in the declared normal form and a policy has path rules")]
     PathNotNormalized,
@@ -111,10 +114,31 @@ impl DenyReason {
             Self::MatchedDeny(_) => "matched_deny",
             Self::NoAllowMatched => "no_allow_matched",
             Self::PeerRejected(fault) => fault.code(),
+            Self::MtlsRequired => "mtls_required",
             Self::PathNotNormalized => "path_not_normalized",
             Self::NotEvaluable(fault) => fault.code(),
         }
     }
+}
+
+/// What the policies that never change a verdict say of a request.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Shadow {
+    /// The first rule of an AUDIT policy that matches.
+    pub audit: Option<PolicyRule>,
+    /// What the policies annotated `istio.io/dry-run` say; `None` if there are none.
+    pub dry_run: Option<DryRun>,
+}
+
+/// What the policies annotated `istio.io/dry-run` say of a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DryRun {
+    /// The first rule of a dry-run DENY policy that matches.
+    pub deny: Option<PolicyRule>,
+    /// The first rule of a dry-run ALLOW policy that matches.
+    pub allow: Option<PolicyRule>,
+    /// What the decision would be with the enforced policies and these together.
+    pub combined: Decision,
 }
 
 /// Why a request could not be evaluated. The engine never says so; its callers do.
@@ -151,19 +175,21 @@ pub struct PolicyRule(Arc<Named>);
 
 #[derive(Eq, PartialEq)]
 struct Named {
-    namespace: String,
-    policy: String,
+    id: Box<str>,
+    /// Bytes of the namespace, and of the policy's name, within the id: there are as many of these as rules.
+    namespace: usize,
+    policy: usize,
     rule: usize,
-    id: String,
 }
 
 impl PolicyRule {
     pub(crate) fn new(namespace: &str, policy: &str, rule: usize) -> Self {
+        let id = format!("{BEFORE_NAMESPACE}{namespace}{BEFORE_POLICY}{policy}]-rule[{rule}]");
         Self(Arc::new(Named {
-            namespace: namespace.to_owned(),
-            policy: policy.to_owned(),
+            id: id.into(),
+            namespace: namespace.len(),
+            policy: policy.len(),
             rule,
-            id: format!("ns[{namespace}]-policy[{policy}]-rule[{rule}]"),
         }))
     }
 
@@ -176,13 +202,23 @@ impl PolicyRule {
     /// The policy's namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.0.namespace
+        self.part(BEFORE_NAMESPACE.len(), self.0.namespace)
     }
 
     /// The policy's name.
     #[must_use]
     pub fn policy(&self) -> &str {
-        &self.0.policy
+        let before = [
+            BEFORE_NAMESPACE.len(),
+            self.0.namespace,
+            BEFORE_POLICY.len(),
+        ];
+        self.part(before.iter().sum(), self.0.policy)
+    }
+
+    fn part(&self, start: usize, length: usize) -> &str {
+        let end = start.saturating_add(length);
+        self.0.id.get(start..end).unwrap_or_default()
     }
 
     /// The rule's index in `spec.rules`, from 0.
@@ -191,6 +227,9 @@ impl PolicyRule {
         self.0.rule
     }
 }
+
+const BEFORE_NAMESPACE: &str = "ns[";
+const BEFORE_POLICY: &str = "]-policy[";
 
 impl fmt::Display for PolicyRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,57 +1,58 @@
 //! The compiled set and its decisions.
 
+mod attribute;
+mod hash;
 mod index;
+mod needs;
 
 use crate::{
     authorization_policy::{Action, AuthorizationPolicy},
     compile::{self, Rules},
-    decision::{AllowReason, Decision, DenyReason, PolicyRule},
+    decision::{AllowReason, Decision, DenyReason, DryRun, PolicyRule, Shadow},
     error::CompileError,
-    explain::{self, Explanation},
+    explain::{self, Explanation, Kind, RuleExplanation},
     path::PathNormalization,
     peer::Peer,
+    peer_authentication::{MtlsMode, MtlsModes},
     request::Request,
+    resources::Resources,
     rule::{Rule, Test, View},
     scope::Scope,
 };
 
 use self::index::IndexedRules;
+use self::needs::MetadataKey;
+pub use self::needs::Needs;
 
 /// The policies of one workload, compiled.
 ///
 /// The verdict and the reported rule do not depend on the order of the policies: of several matching rules of
 /// one action the one whose id comes first in byte order is reported, as Envoy does (`rule[10]` before `rule[2]`).
+///
+/// Rules are found by what they ask for, so the time a decision takes does not grow with their number as long as
+/// rules differ in a value, prefix, suffix or range of something they ask for. Rules that ask for nothing of
+/// that kind, or that share all of it, are tested one by one.
 #[derive(Debug)]
 pub struct PolicySet {
-    deny: IndexedRules,
-    allow: IndexedRules,
-    deny_policies: Vec<String>,
-    allow_policies: Vec<String>,
+    enforced: Verdicts,
+    dry_run: Verdicts,
+    audit: IndexedRules,
+    mtls: MtlsModes,
     path_normalization: PathNormalization,
     needs: Needs,
+    claim_paths: Box<[Box<[Box<str>]>]>,
+    metadata_keys: Box<[MetadataKey]>,
 }
 
-/// What the loaded policies look at. Whoever builds a [`Request`] need not read the rest, and must deny
-/// ([`crate::NotEvaluable`]) if something named here exists but cannot be read.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Needs {
-    /// [`Request::source_ip`].
-    pub source_ip: bool,
-    /// [`Request::destination_ip`].
-    pub destination_ip: bool,
-    /// [`Request::destination_port`].
-    pub destination_port: bool,
-    /// [`Request::sni`].
-    pub sni: bool,
-    /// [`Request::host`].
-    pub host: bool,
-    /// [`Request::method`].
-    pub method: bool,
-    /// [`Request::path`]; then paths must be in normal form.
-    pub path: bool,
-    /// [`Request::headers`].
-    pub headers: bool,
+/// DENY and ALLOW.
+#[derive(Debug)]
+struct Verdicts {
+    deny: IndexedRules,
+    allow: IndexedRules,
+    deny_policies: Box<[Box<str>]>,
+    allow_policies: Box<[Box<str>]>,
+    /// Whether paths must be in normal form.
+    looks_at_path: bool,
 }
 
 impl PolicySet {
@@ -63,70 +64,155 @@ impl PolicySet {
         policies: &[AuthorizationPolicy],
         scope: &Scope,
     ) -> Result<Self, Vec<CompileError>> {
-        let Rules {
-            deny,
-            allow,
-            allow_policies,
-            deny_policies,
-        } = compile::compile(policies, scope)?;
-        let mut needs = Needs::default();
-        for condition in deny.iter().chain(&allow).flat_map(Rule::conditions) {
-            needs.add(&condition.test);
+        let rules = compile::compile(policies, scope)?;
+        Ok(Self::new(rules, MtlsModes::default(), scope))
+    }
+
+    /// Compiles resources of every kind for the workload of `scope`, as [`Self::compile`] does policies;
+    /// `PeerAuthentication` says on which ports a peer must have a certificate.
+    ///
+    /// # Errors
+    /// Every problem of every resource.
+    pub fn compile_resources(
+        resources: &Resources,
+        scope: &Scope,
+    ) -> Result<Self, Vec<CompileError>> {
+        let rules = compile::compile(&resources.authorization, scope);
+        match (rules, resources.authentication(scope)) {
+            (Ok(rules), Ok(mtls)) => Ok(Self::new(rules, mtls, scope)),
+            (rules, mtls) => {
+                let mut errors = rules.err().unwrap_or_default();
+                errors.extend(mtls.err().unwrap_or_default());
+                Err(errors)
+            }
         }
-        Ok(Self {
-            deny: IndexedRules::new(deny),
-            allow: IndexedRules::new(allow),
-            deny_policies,
-            allow_policies,
+    }
+
+    pub(crate) fn new(rules: Rules, mtls: MtlsModes, scope: &Scope) -> Self {
+        let looked_at = needs::LookedAt::by(&rules, &mtls);
+        Self {
+            enforced: Verdicts::new(rules.enforced),
+            dry_run: Verdicts::new(rules.dry_run),
+            audit: IndexedRules::new(rules.audit),
+            mtls,
             path_normalization: scope.path_normalization,
-            needs,
-        })
+            needs: looked_at.needs,
+            claim_paths: looked_at.claim_paths.into_iter().collect(),
+            metadata_keys: looked_at.metadata_keys.into_iter().collect(),
+        }
     }
 
     /// Decides one request.
     ///
     /// 1. A peer whose certificate does not prove an identity is denied.
-    /// 2. With a path rule loaded, a path that is not in the declared normal form is denied.
-    /// 3. "If there are any DENY policies that match the request, deny the request."
-    /// 4. "If there are no ALLOW policies for the workload, allow the request."
-    /// 5. "If any of the ALLOW policies match the request, allow the request."
-    /// 6. "Deny the request."
+    /// 2. So is one without a certificate on a port where `PeerAuthentication` is STRICT.
+    /// 3. With a path rule loaded, a path that is not in the declared normal form is denied.
+    /// 4. "If there are any DENY policies that match the request, deny the request."
+    /// 5. "If there are no ALLOW policies for the workload, allow the request."
+    /// 6. "If any of the ALLOW policies match the request, allow the request."
+    /// 7. "Deny the request."
     pub fn decide(&self, request: &Request<'_>) -> Decision {
         let view = View::new(request);
-        if let Some(reason) = self.precondition(&view) {
-            return Decision::Deny(reason);
+        match self.precondition(&view, self.enforced.looks_at_path) {
+            Some(reason) => Decision::Deny(reason),
+            None => self.enforced.decide(&view),
         }
-        if let Some(rule) = self.deny.first_match(&view) {
-            return Decision::Deny(DenyReason::MatchedDeny(rule.id.clone()));
+    }
+
+    /// Whether there are policies that never change a verdict: AUDIT, and those annotated `istio.io/dry-run`.
+    #[must_use]
+    pub fn has_shadow(&self) -> bool {
+        !self.audit.all().is_empty() || self.dry_run.is_any()
+    }
+
+    /// What the policies that never change a verdict say of a request. They say nothing of one that is denied
+    /// before any rule is looked at.
+    #[must_use]
+    pub fn shadow(&self, request: &Request<'_>) -> Shadow {
+        let view = View::new(request);
+        let dry_run = |(deny, allow, combined)| DryRun {
+            deny,
+            allow,
+            combined,
+        };
+        if let Some(reason) = self.precondition(&view, self.enforced.looks_at_path) {
+            let nothing = (None, None, Decision::Deny(reason));
+            return Shadow {
+                audit: None,
+                dry_run: self.dry_run.is_any().then(|| dry_run(nothing)),
+            };
         }
-        if self.allow_policies.is_empty() {
-            return Decision::Allow(AllowReason::NoPolicy);
+        Shadow {
+            audit: id(self.audit.first_match(&view)),
+            dry_run: self
+                .dry_run
+                .is_any()
+                .then(|| dry_run(self.dry_run_of(&view))),
         }
-        match self.allow.first_match(&view) {
-            Some(rule) => Decision::Allow(AllowReason::Matched(rule.id.clone())),
-            None => Decision::Deny(DenyReason::NoAllowMatched),
-        }
+    }
+
+    /// The dry-run rules that match, and the decision that all policies together would make.
+    fn dry_run_of(&self, view: &View<'_>) -> (Option<PolicyRule>, Option<PolicyRule>, Decision) {
+        let candidate = &self.dry_run;
+        let (deny, allow) = (
+            candidate.deny.first_match(view),
+            candidate.allow.first_match(view),
+        );
+        let looks_at_path = self.enforced.looks_at_path || candidate.looks_at_path;
+        let combined = match self.precondition(view, looks_at_path) {
+            Some(reason) => Decision::Deny(reason),
+            None => self.enforced.decide_with(candidate, deny, allow, view),
+        };
+        (id(deny), id(allow), combined)
     }
 
     /// Decides one request and says of each rule why it does or does not match. Slow: tests every rule.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
+        self.explain_showing(request, &|_| true)
+    }
+
+    /// [`Self::explain`] with the values of only those attributes for which `show` is true;
+    /// [`crate::REDACTED`] stands for the others.
+    ///
+    /// `show` gets [`crate::FailedCondition::attribute`]: what may be secret is in `request.headers[…]` (cookies,
+    /// tokens, and the query in `[:path]`), `request.auth.…` and `experimental.…`.
+    #[must_use]
+    pub fn explain_showing(
+        &self,
+        request: &Request<'_>,
+        show: &dyn Fn(&str) -> bool,
+    ) -> Explanation {
         let view = View::new(request);
-        let rules = |action, rules: &IndexedRules| {
-            rules
+        let rules = self.indexes().into_iter().flat_map(|(kind, index)| {
+            let view = &view;
+            index
                 .all()
                 .iter()
-                .map(|rule| explain::rule(action, rule, &view))
-                .collect::<Vec<_>>()
-        };
-        let mut explained = rules(Action::Deny, &self.deny);
-        explained.extend(rules(Action::Allow, &self.allow));
+                .map(move |rule| explain::rule(kind, rule, view, show))
+        });
+        let strings = |names: &[Box<str>]| names.iter().map(ToString::to_string).collect();
         Explanation {
             decision: self.decide(request),
-            rules: explained,
-            deny_policies: self.deny_policies.clone(),
-            allow_policies: self.allow_policies.clone(),
+            shadow: self.shadow(request),
+            rules: rules.collect(),
+            deny_policies: strings(&self.enforced.deny_policies),
+            allow_policies: strings(&self.enforced.allow_policies),
         }
+    }
+
+    /// Of a request that no ALLOW rule matches, why one that comes close to it does not: a rule that agrees with
+    /// the request in as many respects as the index can tell, of several the first by id. Unlike
+    /// [`Self::explain`] it takes about as long as a decision. `show` as in [`Self::explain_showing`].
+    #[must_use]
+    pub fn near_miss(
+        &self,
+        request: &Request<'_>,
+        show: &dyn Fn(&str) -> bool,
+    ) -> Option<RuleExplanation> {
+        let view = View::new(request);
+        let rule = self.enforced.allow.near_miss(&view)?;
+        Some(explain::rule(ALLOW, rule, &view, show))
     }
 
     /// What the loaded policies look at.
@@ -135,49 +221,142 @@ impl PolicySet {
         self.needs
     }
 
-    /// Every loaded rule with its action, DENY first, each in the order of their ids.
-    pub fn rules(&self) -> impl Iterator<Item = (Action, &PolicyRule)> {
-        let deny = self.deny.all().iter().map(|rule| (Action::Deny, &rule.id));
-        deny.chain(
-            self.allow
-                .all()
-                .iter()
-                .map(|rule| (Action::Allow, &rule.id)),
-        )
+    /// The claims of a token that the loaded policies look at, each as a path of names (`["iss"]`).
+    pub fn claim_paths(&self) -> impl Iterator<Item = &[Box<str>]> {
+        self.claim_paths.iter().map(AsRef::as_ref)
     }
 
-    fn precondition(&self, view: &View<'_>) -> Option<DenyReason> {
-        if let Peer::Unidentified(fault) = view.request.peer {
-            return Some(DenyReason::PeerRejected(fault.clone()));
+    /// The namespaces of dynamic metadata that the loaded policies look at, each with a path of names in it.
+    pub fn metadata_keys(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
+        let keys = self.metadata_keys.iter();
+        keys.map(|(namespace, path)| (namespace.as_ref(), path.as_slice()))
+    }
+
+    /// Every rule that is enforced or audited, with its action: DENY, ALLOW, AUDIT, each in the order of ids.
+    pub fn rules(&self) -> impl Iterator<Item = (Action, &PolicyRule)> {
+        self.rules_where(|kind| !kind.dry_run)
+    }
+
+    /// Every rule of a policy annotated `istio.io/dry-run`, with its action: DENY, ALLOW, each in the order of ids.
+    pub fn dry_run_rules(&self) -> impl Iterator<Item = (Action, &PolicyRule)> {
+        self.rules_where(|kind| kind.dry_run)
+    }
+
+    fn rules_where(&self, wanted: fn(Kind) -> bool) -> impl Iterator<Item = (Action, &PolicyRule)> {
+        let indexes = self
+            .indexes()
+            .into_iter()
+            .filter(move |(kind, _)| wanted(*kind));
+        indexes
+            .flat_map(|(kind, index)| index.all().iter().map(move |rule| (kind.action, &rule.id)))
+    }
+
+    fn indexes(&self) -> [(Kind, &IndexedRules); 5] {
+        let dry = |kind| Kind {
+            dry_run: true,
+            ..kind
+        };
+        [
+            (DENY, &self.enforced.deny),
+            (ALLOW, &self.enforced.allow),
+            (AUDIT, &self.audit),
+            (dry(DENY), &self.dry_run.deny),
+            (dry(ALLOW), &self.dry_run.allow),
+        ]
+    }
+
+    fn precondition(&self, view: &View<'_>, looks_at_path: bool) -> Option<DenyReason> {
+        let request = view.request;
+        match request.peer {
+            Peer::Unidentified(fault) => return Some(DenyReason::PeerRejected(fault.clone())),
+            Peer::Plaintext if self.mtls.mode(request.destination_port) == MtlsMode::Strict => {
+                return Some(DenyReason::MtlsRequired);
+            }
+            Peer::Plaintext | Peer::Workload(_) => {}
         }
-        let path = view.path.filter(|_| self.needs.path)?;
+        let path = view.path.filter(|_| looks_at_path)?;
         // `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7); it is no path to normalise.
-        let whole_server = path == b"*" && view.request.method == Some(b"OPTIONS".as_slice());
+        let whole_server = path == b"*" && request.method == Some(b"OPTIONS".as_slice());
         let normal = whole_server || self.path_normalization.is_fixed_point(path);
         (!normal).then_some(DenyReason::PathNotNormalized)
     }
 }
 
-impl Needs {
-    fn add(&mut self, test: &Test) {
-        self.path |= test.looks_at_path();
-        match test {
-            Test::Principal(_) | Test::Namespace(_) | Test::ServiceAccount(_) | Test::Path(_) => {}
-            Test::SourceIp(_) => self.source_ip = true,
-            Test::DestinationIp(_) => self.destination_ip = true,
-            Test::DestinationPort(_) => self.destination_port = true,
-            Test::Sni(_) => self.sni = true,
-            Test::Host(_) => self.host = true,
-            Test::Method(_) => self.method = true,
-            Test::Header(name, _) => match name.as_ref() {
-                ":method" => self.method = true,
-                ":authority" | "host" => self.host = true,
-                ":path" => {}
-                _ => self.headers = true,
-            },
+impl Verdicts {
+    fn new(rules: compile::Verdicts) -> Self {
+        let names = |policies: Vec<String>| policies.into_iter().map(Into::into).collect();
+        let mut tests = rules
+            .deny
+            .iter()
+            .chain(&rules.allow)
+            .flat_map(Rule::conditions)
+            .map(|condition| &condition.test);
+        let looks_at_path = tests.any(Test::looks_at_path);
+        drop(tests);
+        Self {
+            looks_at_path,
+            deny: IndexedRules::new(rules.deny),
+            allow: IndexedRules::new(rules.allow),
+            deny_policies: names(rules.deny_policies),
+            allow_policies: names(rules.allow_policies),
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        !self.deny_policies.is_empty() || !self.allow_policies.is_empty()
+    }
+
+    fn decide(&self, view: &View<'_>) -> Decision {
+        if let Some(rule) = self.deny.first_match(view) {
+            return Decision::Deny(DenyReason::MatchedDeny(rule.id.clone()));
+        }
+        if self.allow_policies.is_empty() {
+            return Decision::Allow(AllowReason::NoPolicy);
+        }
+        match self.allow.first_match(view) {
+            Some(rule) => Decision::Allow(AllowReason::Matched(rule.id.clone())),
+            None => Decision::Deny(DenyReason::NoAllowMatched),
+        }
+    }
+
+    /// What both together decide; `deny` and `allow` are the first rules of `others` that match.
+    fn decide_with(
+        &self,
+        others: &Self,
+        deny: Option<&Rule>,
+        allow: Option<&Rule>,
+        view: &View<'_>,
+    ) -> Decision {
+        let first = |a: Option<&Rule>, b: Option<&Rule>| {
+            id(a.into_iter().chain(b).min_by_key(|rule| rule.id.id()))
+        };
+        if let Some(rule) = first(self.deny.first_match(view), deny) {
+            return Decision::Deny(DenyReason::MatchedDeny(rule));
+        }
+        if self.allow_policies.is_empty() && others.allow_policies.is_empty() {
+            return Decision::Allow(AllowReason::NoPolicy);
+        }
+        match first(self.allow.first_match(view), allow) {
+            Some(rule) => Decision::Allow(AllowReason::Matched(rule)),
+            None => Decision::Deny(DenyReason::NoAllowMatched),
         }
     }
 }
+
+fn id(rule: Option<&Rule>) -> Option<PolicyRule> {
+    rule.map(|rule| rule.id.clone())
+}
+
+const fn enforced(action: Action) -> Kind {
+    Kind {
+        action,
+        dry_run: false,
+    }
+}
+
+const DENY: Kind = enforced(Action::Deny);
+const ALLOW: Kind = enforced(Action::Allow);
+const AUDIT: Kind = enforced(Action::Audit);
 
 #[cfg(test)]
 mod tests;

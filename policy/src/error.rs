@@ -2,13 +2,15 @@
 
 use std::net::AddrParseError;
 
-/// One problem of one policy. Compiling reports all problems of all policies.
+/// One problem of one resource. Compiling reports all problems of all resources.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("AuthorizationPolicy {policy}: {path}: {problem}")]
+#[error("{kind} {policy}: {path}: {problem}")]
 pub struct CompileError {
-    /// The policy as `namespace/name`, as far as it has them, else `#3` (its place in the list, from 0).
+    /// The resource's kind, e.g. `AuthorizationPolicy`.
+    pub kind: &'static str,
+    /// The resource as `namespace/name`, as far as it has them, else `#3` (its place in the list, from 0).
     pub policy: String,
-    /// The policy's place in the list given to the compiler, from 0.
+    /// The resource's place in the list of its kind given to the compiler, from 0.
     pub index: usize,
     /// Where in the resource, e.g. `spec.rules[0].from[1].source.ipBlocks[2]`.
     pub path: String,

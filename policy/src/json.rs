@@ -1,5 +1,7 @@
 //! Strict JSON: what a lenient reader would silently drop is an error.
 
+mod read;
+
 use std::{cell::RefCell, fmt};
 
 use serde::de::{
@@ -35,22 +37,18 @@ pub fn parse(text: &[u8]) -> Result<Value, ShapeError> {
         })
 }
 
+/// Reads a [`Value`] without duplicate keys from any reader; where it fails is not told.
+pub(crate) fn strict<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+    let path = RefCell::new(Vec::new());
+    Strict { path: &path }.deserialize(from)
+}
+
 /// Reads a type from a JSON value.
 ///
 /// # Errors
 /// Where and how the value does not fit the type; unknown fields, nulls and wrong types among them.
 pub fn shape<T: DeserializeOwned>(value: &Value) -> Result<T, ShapeError> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = match error.path().to_string() {
-            // The crate's word for the document as a whole.
-            root if root == "." => String::new(),
-            path => path,
-        };
-        ShapeError {
-            path,
-            problem: error.inner().to_string(),
-        }
-    })
+    read::read(value)
 }
 
 impl AuthorizationPolicy {

@@ -38,6 +38,12 @@ pub enum PeerFault {
         /// The trust domain of the presented SPIFFE ID.
         trust_domain: TrustDomain,
     },
+    /// The trust domain is trusted, but its allow list does not name this identity.
+    #[error("{id} is not on the allow list of its trust domain")]
+    NotFederated {
+        /// The presented SPIFFE ID.
+        id: SpiffeId,
+    },
     /// The certificate is revoked for good.
     #[error("the certificate {sha256} is revoked")]
     Revoked {
@@ -72,6 +78,7 @@ impl PeerFault {
             Self::CertificateNotValidated => "certificate_not_validated",
             Self::Svid { code, .. } => code,
             Self::UnknownTrustDomain { .. } => "unknown_trust_domain",
+            Self::NotFederated { .. } => "not_federated",
             Self::Revoked { .. } => "revoked",
             Self::Suspended { .. } => "suspended",
             Self::DenyListMissing => "deny_list_missing",

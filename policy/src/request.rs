@@ -2,7 +2,12 @@
 
 use std::net::IpAddr;
 
-use crate::peer::Peer;
+use identity::{UnixTime, x509::X509Svid};
+
+use crate::{
+    claims::{Claims, DynamicMetadata, NoMetadata},
+    peer::Peer,
+};
 
 /// One request, as the proxy saw it. `None` means the attribute is absent, in which case a positive field
 /// does not match and a negative field does. An attribute that exists but cannot be read is not `None`:
@@ -21,7 +26,7 @@ pub struct Request<'a> {
     pub headers: &'a dyn Headers,
     /// Address of the TCP peer (Istio's `ipBlocks`).
     pub source_ip: Option<IpAddr>,
-    /// Address of the client behind trusted proxies (Istio's `remoteIpBlocks`); no supported field looks at it yet.
+    /// Address of the client behind trusted proxies (Istio's `remoteIpBlocks`).
     pub remote_ip: Option<IpAddr>,
     /// Local address of the connection.
     pub destination_ip: Option<IpAddr>,
@@ -29,6 +34,14 @@ pub struct Request<'a> {
     pub destination_port: Option<u16>,
     /// Server name the client asked for in TLS.
     pub sni: Option<&'a [u8]>,
+    /// Payload of the JSON Web Token that the proxy validated; `None` without a token.
+    pub claims: Option<&'a dyn Claims>,
+    /// What other filters left about the request (Istio's `experimental.envoy.filters.*`).
+    pub metadata: &'a dyn DynamicMetadata,
+    /// The peer's certificate, which passed every check. Only looked at with [`Peer::Workload`].
+    pub certificate: Option<&'a X509Svid>,
+    /// Wall-clock time, for ages of certificates.
+    pub now: Option<UnixTime>,
 }
 
 impl<'a> Request<'a> {
@@ -46,6 +59,10 @@ impl<'a> Request<'a> {
             destination_ip: None,
             destination_port: None,
             sni: None,
+            claims: None,
+            metadata: &NoMetadata,
+            certificate: None,
+            now: None,
         }
     }
 
@@ -92,10 +109,39 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// Sets the address of the client behind trusted proxies.
+    #[must_use]
+    pub fn with_remote_ip(mut self, address: IpAddr) -> Self {
+        self.remote_ip = Some(address);
+        self
+    }
+
     /// Sets the server name the client asked for in TLS.
     #[must_use]
     pub fn with_sni(mut self, sni: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         self.sni = Some(sni.as_ref());
+        self
+    }
+
+    /// Sets the payload of the validated token.
+    #[must_use]
+    pub fn with_claims(mut self, claims: &'a dyn Claims) -> Self {
+        self.claims = Some(claims);
+        self
+    }
+
+    /// Sets what other filters left about the request.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: &'a dyn DynamicMetadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// Sets the peer's checked certificate and the time its age is reckoned at.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: &'a X509Svid, now: UnixTime) -> Self {
+        self.certificate = Some(certificate);
+        self.now = Some(now);
         self
     }
 }

@@ -1,10 +1,15 @@
 //! Compiled rules and how they are tested.
 
-use std::{fmt, net::IpAddr};
+use std::{cell::OnceCell, fmt, net::IpAddr};
+
+use identity::x509::X509Svid;
 
 use crate::{
     decision::PolicyRule,
-    matcher::{CidrSet, NamespacePattern, ServiceAccountPattern, TextSet},
+    matcher::{
+        CertificateTest, CidrSet, NamespaceSet, PathSet, RequestPrincipalClaims,
+        RequestPrincipalPattern, ServiceAccountPattern, SlashPrincipal, TextSet,
+    },
     path::without_query,
     peer::Peer,
     request::Request,
@@ -46,54 +51,92 @@ pub(crate) enum Field {
 #[derive(Debug)]
 pub(crate) enum Test {
     Principal(TextSet),
-    Namespace(Vec<NamespacePattern>),
+    Namespace(NamespaceSet),
     ServiceAccount(Vec<ServiceAccountPattern>),
+    /// The name of the peer's trust domain.
+    TrustDomain(TextSet),
     SourceIp(CidrSet),
+    RemoteIp(CidrSet),
     DestinationIp(CidrSet),
     DestinationPort(Vec<u16>),
     Sni(TextSet),
     Host(TextSet),
     Method(TextSet),
     /// The path without query and fragment.
-    Path(TextSet),
+    Path(PathSet),
     /// Each value of the header on its own; the name is in lower case.
     Header(Box<str>, TextSet),
+    /// Issuer and subject of the token.
+    RequestPrincipal(Vec<RequestPrincipalPattern>, RequestPrincipalClaims),
+    /// The claim at this path: a text, or each text of a list.
+    Claim(Box<[Box<str>]>, TextSet),
+    Metadata(Box<MetadataTest>),
+    /// Of the peer's checked certificate.
+    Certificate(CertificateTest),
+}
+
+/// What another filter left under a key, compared as a text and as a list of texts.
+#[derive(Debug)]
+pub(crate) struct MetadataTest {
+    pub(crate) namespace: Box<str>,
+    pub(crate) path: [Box<str>; 1],
+    /// The values written plainly.
+    pub(crate) text: TextSet,
+    /// The values written in brackets.
+    pub(crate) element: TextSet,
 }
 
 /// A request with what several conditions look at worked out once.
 pub(crate) struct View<'r> {
     pub(crate) request: &'r Request<'r>,
-    /// `/<trust domain><path>` of a peer with a SPIFFE ID.
-    slash_principal: Option<String>,
+    /// `/<trust domain><path>` of a peer with a SPIFFE ID; made when it is first asked for.
+    slash_principal: OnceCell<Option<SlashPrincipal<'r>>>,
     pub(crate) path: Option<&'r [u8]>,
 }
 
 impl<'r> View<'r> {
     pub(crate) fn new(request: &'r Request<'r>) -> Self {
-        let slash_principal = match request.peer {
-            Peer::Workload(id) => {
-                let parts = ["/", id.trust_domain_name(), id.path()];
-                Some(parts.concat())
-            }
-            Peer::Plaintext | Peer::Unidentified(_) => None,
-        };
         Self {
             request,
-            slash_principal,
+            slash_principal: OnceCell::new(),
             path: request.path.map(without_query),
         }
     }
 
     /// The SPIFFE ID without `spiffe://`, Istio's form of a principal.
-    pub(crate) fn principal(&self) -> Option<&str> {
-        self.slash_principal
-            .as_deref()
-            .and_then(|principal| principal.strip_prefix('/'))
+    pub(crate) fn principal(&self) -> Option<&[u8]> {
+        let slash_principal = self.slash_principal()?.as_bytes();
+        slash_principal.strip_prefix(b"/")
+    }
+
+    /// The same with a slash before it, so that every segment has one.
+    pub(crate) fn slash_principal(&self) -> Option<&SlashPrincipal<'r>> {
+        let make = || match self.request.peer {
+            Peer::Workload(id) => Some(SlashPrincipal::new(id.trust_domain_name(), id.path())),
+            Peer::Plaintext | Peer::Unidentified(_) => None,
+        };
+        self.slash_principal.get_or_init(make).as_ref()
+    }
+
+    /// The peer's trust domain.
+    pub(crate) fn trust_domain(&self) -> Option<&str> {
+        match self.request.peer {
+            Peer::Workload(id) => Some(id.trust_domain_name()),
+            Peer::Plaintext | Peer::Unidentified(_) => None,
+        }
+    }
+
+    /// The peer's certificate, if the peer's identity was proved by it.
+    pub(crate) fn certificate(&self) -> Option<&'r X509Svid> {
+        match self.request.peer {
+            Peer::Workload(_) => self.request.certificate,
+            Peer::Plaintext | Peer::Unidentified(_) => None,
+        }
     }
 
     /// Calls `test` with each value of a header until it says true. The three pseudo-headers that are
     /// request attributes are taken from there; Envoy keeps `host` as `:authority`.
-    fn any_header(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    pub(crate) fn any_header(&self, name: &str, test: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         match name {
             ":method" => self.request.method.is_some_and(test),
             ":path" => self.request.path.is_some_and(test),
@@ -141,18 +184,16 @@ impl Test {
     fn matches(&self, view: &View<'_>) -> bool {
         let request = view.request;
         match self {
-            Self::Principal(set) => view
-                .principal()
-                .is_some_and(|id| set.matches(id.as_bytes())),
-            Self::Namespace(patterns) => view
-                .slash_principal
-                .as_deref()
-                .is_some_and(|id| patterns.iter().any(|pattern| pattern.matches(id))),
+            Self::Principal(set) => view.principal().is_some_and(|id| set.matches(id)),
+            Self::Namespace(set) => view.slash_principal().is_some_and(|id| set.matches(id)),
             Self::ServiceAccount(patterns) => view
-                .slash_principal
-                .as_deref()
+                .slash_principal()
                 .is_some_and(|id| patterns.iter().any(|pattern| pattern.matches(id))),
+            Self::TrustDomain(set) => view
+                .trust_domain()
+                .is_some_and(|name| set.matches(name.as_bytes())),
             Self::SourceIp(set) => request.source_ip.is_some_and(|ip| set.matches(ip)),
+            Self::RemoteIp(set) => request.remote_ip.is_some_and(|ip| set.matches(ip)),
             Self::DestinationIp(set) => request.destination_ip.is_some_and(|ip| set.matches(ip)),
             Self::DestinationPort(ports) => request
                 .destination_port
@@ -162,6 +203,39 @@ impl Test {
             Self::Method(set) => request.method.is_some_and(|method| set.matches(method)),
             Self::Path(set) => view.path.is_some_and(|path| set.matches(path)),
             Self::Header(name, set) => view.any_header(name, &mut |value| set.matches(value)),
+            Self::RequestPrincipal(patterns, names) => request
+                .claims
+                .is_some_and(|claims| patterns.iter().any(|p| p.matches(claims, names))),
+            Self::Claim(path, set) => request
+                .claims
+                .is_some_and(|claims| claims.any(path, &mut |value| set.matches(value))),
+            Self::Metadata(test) => test.matches(request),
+            Self::Certificate(test) => view
+                .certificate()
+                .is_some_and(|certificate| test.matches(certificate, request.now)),
+        }
+    }
+
+    /// Whether the attribute exists for requests only, not for a TCP connection.
+    pub(crate) fn is_http_only(&self) -> bool {
+        match self {
+            Self::Host(_)
+            | Self::Method(_)
+            | Self::Path(_)
+            | Self::Header(..)
+            | Self::RequestPrincipal(..)
+            | Self::Claim(..) => true,
+            Self::Principal(_)
+            | Self::Namespace(_)
+            | Self::ServiceAccount(_)
+            | Self::TrustDomain(_)
+            | Self::SourceIp(_)
+            | Self::RemoteIp(_)
+            | Self::DestinationIp(_)
+            | Self::DestinationPort(_)
+            | Self::Sni(_)
+            | Self::Metadata(_)
+            | Self::Certificate(_) => false,
         }
     }
 
@@ -181,9 +255,11 @@ impl Test {
         let address = |ip: Option<IpAddr>| ip.iter().map(ToString::to_string).collect();
         match self {
             Self::Principal(_) | Self::Namespace(_) | Self::ServiceAccount(_) => {
-                text(view.principal().map(str::as_bytes))
+                text(view.principal())
             }
+            Self::TrustDomain(_) => text(view.trust_domain().map(str::as_bytes)),
             Self::SourceIp(_) => address(request.source_ip),
+            Self::RemoteIp(_) => address(request.remote_ip),
             Self::DestinationIp(_) => address(request.destination_ip),
             Self::DestinationPort(_) => request
                 .destination_port
@@ -194,15 +270,46 @@ impl Test {
             Self::Host(_) => text(request.host),
             Self::Method(_) => text(request.method),
             Self::Path(_) => text(view.path),
-            Self::Header(name, _) => {
-                let mut values = Vec::new();
-                view.any_header(name, &mut |value| {
-                    values.push(lossy(value));
-                    false
-                });
-                values
+            Self::Header(name, _) => collect(&mut |keep| view.any_header(name, keep)),
+            Self::RequestPrincipal(_, names) => {
+                let claim = |path: &[Box<str>]| {
+                    request.claims.map_or_else(Vec::new, |claims| {
+                        collect(&mut |keep| claims.any(path, keep))
+                    })
+                };
+                let (issuers, subjects) = (claim(&names.issuer), claim(&names.subject));
+                issuers
+                    .iter()
+                    .flat_map(|issuer| subjects.iter().map(move |sub| format!("{issuer}/{sub}")))
+                    .collect()
             }
+            Self::Claim(path, _) => request.claims.map_or_else(Vec::new, |claims| {
+                collect(&mut |keep| claims.any(path, keep))
+            }),
+            Self::Metadata(test) => test.seen(request),
+            Self::Certificate(test) => view
+                .certificate()
+                .map_or_else(Vec::new, |certificate| test.seen(certificate, request.now)),
         }
+    }
+}
+
+impl MetadataTest {
+    fn matches(&self, request: &Request<'_>) -> bool {
+        let metadata = request.metadata;
+        metadata.text(&self.namespace, &self.path, &mut |v| self.text.matches(v))
+            || metadata.elements(&self.namespace, &self.path, &mut |v| {
+                self.element.matches(v)
+            })
+    }
+
+    fn seen(&self, request: &Request<'_>) -> Vec<String> {
+        let metadata = request.metadata;
+        let mut seen = collect(&mut |keep| metadata.text(&self.namespace, &self.path, keep));
+        seen.extend(collect(&mut |keep| {
+            metadata.elements(&self.namespace, &self.path, keep)
+        }));
+        seen
     }
 }
 
@@ -214,6 +321,19 @@ impl fmt::Display for Field {
             Self::When(index, name) => write!(f, "when[{index}].{name}"),
         }
     }
+}
+
+/// What is asked of each value until it says true.
+type Ask<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+
+/// Every value that `visit` asks about.
+fn collect(visit: &mut dyn FnMut(Ask<'_>) -> bool) -> Vec<String> {
+    let mut values = Vec::new();
+    visit(&mut |value| {
+        values.push(lossy(value));
+        false
+    });
+    values
 }
 
 fn lossy(value: &[u8]) -> String {

@@ -1,24 +1,37 @@
-//! Policies in YAML files (JSON is YAML, too), with file, line and column in every error.
+//! Resources in YAML files (JSON is YAML, too), with file, line and column in every error.
 
 mod node;
+mod problem;
+mod source;
+mod sources;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::de::DeserializeOwned;
 
 use crate::{
-    authorization_policy::AuthorizationPolicy, engine::PolicySet, error::CompileError, json,
+    authorization_policy::AuthorizationPolicy,
+    engine::PolicySet,
+    error::CompileError,
+    json,
+    resources::{Resource, Resources},
     scope::Scope,
 };
 
 use self::node::{Document, Position};
 
-/// Policies read from files, which remember where they were written.
+pub use self::{
+    problem::{Problem, ResourceName},
+    source::{MAX_SHAPE_ERRORS, SourceDocument, documents},
+    sources::{KINDS, OtherKinds, Sources, Written as WrittenResource},
+};
+
+/// Resources read from files, which remember where they were written.
 #[derive(Debug, Default)]
 pub struct PolicyFiles {
-    policies: Vec<AuthorizationPolicy>,
-    /// Of each policy, in the same order.
-    written: Vec<Written>,
+    resources: Resources,
+    /// Kind and place in the list of the kind → where it was written.
+    written: BTreeMap<(&'static str, usize), Written>,
 }
 
 #[derive(Debug)]
@@ -59,13 +72,13 @@ impl PolicyFiles {
             let position = error.position;
             vec![YamlError::new(file, position, String::new(), error.problem)]
         })?;
-        let mut policies = Vec::new();
+        let mut resources = Vec::new();
         let mut errors = Vec::new();
         for document in documents {
-            match json::shape(document.value()) {
-                Ok(policy) => {
+            match Resource::from_value(document.value()) {
+                Ok(resource) => {
                     let file = file.to_owned();
-                    policies.push((policy, Written { file, document }));
+                    resources.push((resource, Written { file, document }));
                 }
                 Err(error) => {
                     let position = document.position_of_field(&error.path, &error.problem);
@@ -76,32 +89,40 @@ impl PolicyFiles {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let (policies, written): (Vec<_>, Vec<_>) = policies.into_iter().unzip();
-        self.policies.extend(policies);
-        self.written.extend(written);
+        for (resource, written) in resources {
+            let kind = resource.kind();
+            let place = self.resources.push(resource);
+            self.written.insert((kind, place), written);
+        }
         Ok(())
     }
 
-    /// The policies, in the order of files and documents.
+    /// The `AuthorizationPolicy` resources, in the order of files and documents.
     #[must_use]
     pub fn policies(&self) -> &[AuthorizationPolicy] {
-        &self.policies
+        &self.resources.authorization
     }
 
-    /// Compiles the policies of all files for one workload.
+    /// The resources of every kind, each list in the order of files and documents.
+    #[must_use]
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// Compiles the resources of all files for one workload.
     ///
     /// # Errors
-    /// Every problem of every policy, at its line and column.
+    /// Every problem of every resource, at its line and column.
     pub fn compile(&self, scope: &Scope) -> Result<PolicySet, Vec<YamlError>> {
-        PolicySet::compile(&self.policies, scope)
+        PolicySet::compile_resources(&self.resources, scope)
             .map_err(|errors| errors.iter().map(|error| self.locate(error)).collect())
     }
 
     /// A problem of the compiler, where it was written.
     #[must_use]
     pub fn locate(&self, error: &CompileError) -> YamlError {
-        let problem = format!("AuthorizationPolicy {}: {}", error.policy, error.problem);
-        let (file, position) = match self.written.get(error.index) {
+        let problem = format!("{} {}: {}", error.kind, error.policy, error.problem);
+        let (file, position) = match self.written.get(&(error.kind, error.index)) {
             Some(written) => (
                 written.file.as_str(),
                 written.document.position(&error.path),
@@ -112,14 +133,14 @@ impl PolicyFiles {
     }
 }
 
-/// Reads all policies of one text.
+/// Reads all `AuthorizationPolicy` resources of one text; those of other kinds are checked for their shape only.
 ///
 /// # Errors
 /// See [`PolicyFiles::add`].
 pub fn policies(file: &str, text: &str) -> Result<Vec<AuthorizationPolicy>, Vec<YamlError>> {
     let mut files = PolicyFiles::new();
     files.add(file, text)?;
-    Ok(files.policies)
+    Ok(files.resources.authorization)
 }
 
 /// Reads a type from a text of exactly one document.

@@ -8,9 +8,12 @@
     reason = "a test fails by panicking, and reads its files"
 )]
 
+#[path = "corpus/mint.rs"]
+mod mint;
+
 use std::{fs, path::PathBuf};
 
-use policy::corpus::{Expectation, File};
+use policy::corpus::{CasePeer, Expectation, ExpectedShadow, File};
 
 fn files() -> Vec<(String, File)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -43,7 +46,22 @@ fn every_case_is_decided_as_expected() {
             .unwrap_or_else(|errors| panic!("{name}: {errors:#?}"));
         for case in &file.cases {
             let peer = case.peer.to_peer();
-            let request = case.request(&peer);
+            let mut request = case.request(&peer);
+            let svid = match &case.peer {
+                CasePeer::Workload(id) => case.certificate.as_ref().map(|c| mint::svid(id, c)),
+                CasePeer::Plaintext | CasePeer::CertificateMissing => None,
+            };
+            request.certificate = svid.as_ref();
+            request.now = Some(mint::NOW);
+            if let Some(expected) = &case.shadow {
+                let found = ExpectedShadow::of(&set.shadow(&request));
+                if found != *expected {
+                    let case = &case.name;
+                    wrong.push(format!(
+                        "{name}: {case}: shadow\n  expected {expected:?}\n  found    {found:?}"
+                    ));
+                }
+            }
             let explanation = set.explain(&request);
             let found = Expectation::of(&explanation.decision);
             assert_eq!(
@@ -73,8 +91,8 @@ fn every_case_is_decided_as_expected() {
 fn the_corpus_is_all_there() {
     let files = files();
     let cases: usize = files.iter().map(|(_, file)| file.cases.len()).sum();
-    assert!(files.len() >= 12, "{} files", files.len());
-    assert!(cases >= 120, "{cases} cases");
+    assert!(files.len() >= 42, "{} files", files.len());
+    assert!(cases >= 330, "{cases} cases");
     let reasons: std::collections::BTreeSet<&str> = files
         .iter()
         .flat_map(|(_, file)| &file.cases)
@@ -84,6 +102,7 @@ fn the_corpus_is_all_there() {
         "certificate_missing",
         "matched_allow",
         "matched_deny",
+        "mtls_required",
         "no_allow_matched",
         "no_policy",
         "path_not_normalized",

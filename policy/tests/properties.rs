@@ -13,7 +13,7 @@ mod world;
 use identity::TrustDomain;
 use policy::{
     Action, AuthorizationPolicy, Condition, Decision, DenyReason, Outcome, Peer, PolicySet,
-    Request, Rule, Scope, config, path::PathNormalization,
+    Protocol, Request, Rule, Scope, config, path::PathNormalization,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -52,7 +52,17 @@ fn narrow(rule: &Rule, how: usize, extra: Condition) -> Rule {
             {
                 shorten(&mut source.principals);
                 shorten(&mut source.ip_blocks);
-                lengthen(&mut source.not_principals, "t/ns/a/sa/y");
+                shorten(&mut source.trust_domains);
+                shorten(&mut source.request_principals);
+                shorten(&mut source.remote_ip_blocks);
+                lengthen(&mut source.not_trust_domains, "u");
+                lengthen(&mut source.not_request_principals, "i/t");
+                // Service accounts exclude principals.
+                if source.service_accounts.is_some() || source.not_service_accounts.is_some() {
+                    lengthen(&mut source.not_service_accounts, "a/y");
+                } else {
+                    lengthen(&mut source.not_principals, "t/ns/a/sa/y");
+                }
             }
             for to in rule
                 .to
@@ -80,7 +90,7 @@ fn lengthen(list: &mut Option<Vec<String>>, value: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn deny_dominates(
@@ -129,6 +139,58 @@ proptest! {
         let before = compile(&[set, deny.clone()].concat()).decide(&asked.request());
         let after = compile(&[narrower, deny].concat()).decide(&asked.request());
         prop_assert!(!after.is_allowed() || before.is_allowed(), "{} then {}", before, after);
+    }
+
+    /// Neither AUDIT nor dry-run policies change a verdict, and what a dry run says is what becomes of it.
+    #[test]
+    fn shadow_policies_change_nothing_and_say_what_would_be(
+        mut enforced in policies(Action::Deny),
+        allow in policies(Action::Allow),
+        mut candidates in vec(prop_oneof![policy(Action::Allow), policy(Action::Deny)], 0..3),
+        audit in policies(Action::Audit),
+        asked in prop_oneof![3 => asked(ASKED_PATHS), 1 => asked(ODD_PATHS)],
+    ) {
+        enforced.extend(allow);
+        for (index, candidate) in candidates.iter_mut().enumerate() {
+            candidate.metadata.name = Some(format!("candidate-{index}"));
+        }
+        let mut tried = candidates.clone();
+        for candidate in &mut tried {
+            candidate.metadata.annotations.insert("istio.io/dry-run".to_owned(), "true".to_owned());
+        }
+        let request = asked.request();
+        let alone = compile(&enforced);
+        let all = compile(&[enforced.clone(), tried, audit.clone()].concat());
+        prop_assert_eq!(alone.decide(&request), all.decide(&request));
+        prop_assert_eq!(all.has_shadow(), !candidates.is_empty() || !audit.is_empty());
+        let shadow = all.shadow(&request);
+        prop_assert_eq!(shadow.dry_run.is_some(), !candidates.is_empty());
+        if let Some(dry_run) = shadow.dry_run {
+            let in_force = compile(&[enforced, candidates].concat()).decide(&request);
+            prop_assert_eq!(dry_run.combined, in_force);
+        }
+    }
+
+    /// On TCP, ALLOW policies never allow more than for requests, and DENY policies never deny less.
+    #[test]
+    fn tcp_is_never_laxer(
+        allow in policies(Action::Allow),
+        deny in policies(Action::Deny),
+        asked in asked(ASKED_PATHS),
+    ) {
+        let request = asked.request();
+        let on = |protocol, policies: &[AuthorizationPolicy]| {
+            let mut scope = Scope::new(TrustDomain::new("mesh").unwrap(), "default");
+            scope.protocol = protocol;
+            PolicySet::compile(policies, &scope).unwrap()
+        };
+        let (http, tcp) = (on(Protocol::Http, &allow), on(Protocol::Tcp, &allow));
+        prop_assert!(http.decide(&request).is_allowed() || !tcp.decide(&request).is_allowed());
+        let (http, tcp) = (on(Protocol::Http, &deny), on(Protocol::Tcp, &deny));
+        prop_assert!(is_matched_deny(&tcp.decide(&request)) || !is_matched_deny(&http.decide(&request)));
+        let needs = tcp.needs();
+        let of_requests = [needs.host, needs.method, needs.path, needs.headers, needs.claims];
+        prop_assert_eq!(of_requests, [false; 5]);
     }
 
     /// The index leaves nothing out, and neither it nor the order of policies changes which rule is reported.

@@ -11,72 +11,220 @@
 mod compile;
 
 use policy::{AuthorizationPolicy, PolicySet, Problem, limits};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use compile::{errors, not_supported, read, resource, scope, spec_errors};
+use compile::{errors, read, resource, scope, spec_errors};
 
 #[test]
-fn actions_that_are_not_evaluated_are_refused() {
-    for action in ["AUDIT", "CUSTOM"] {
-        let errors = spec_errors(json!({"action": action, "rules": [{}]}));
-        let what = format!("action {action}");
-        assert_eq!(errors, [("spec.action".to_owned(), not_supported(&what))]);
-    }
-    let errors = spec_errors(json!({"action": "CUSTOM", "provider": {"name": "x"}, "rules": [{}]}));
+fn a_provider_belongs_to_custom_and_custom_needs_one() {
+    let custom = |provider: Value| json!({"action": "CUSTOM", "provider": provider, "rules": [{}]});
+    let expected = "one of the providers that the proxy is set up to ask";
+    let value = "x".to_owned();
     assert_eq!(
-        errors[0],
-        ("spec.provider".to_owned(), not_supported("provider"))
+        spec_errors(custom(json!({"name": "x"}))),
+        [(
+            "spec.provider.name".to_owned(),
+            Problem::Invalid { value, expected }
+        )]
     );
-    let errors = spec_errors(json!({"provider": {"name": "x"}, "rules": [{}]}));
-    assert_eq!(errors[0].0, "spec.provider");
-    assert!(matches!(errors[0].1, Problem::Conflict { .. }));
+    let missing = spec_errors(json!({"action": "CUSTOM", "rules": [{}]}));
+    assert_eq!(missing[0].0, "spec.provider");
+    assert!(matches!(missing[0].1, Problem::Missing { .. }));
+    let unnamed = spec_errors(custom(json!({})));
+    assert_eq!(unnamed, [("spec.provider.name".to_owned(), Problem::Empty)]);
+    for action in ["ALLOW", "DENY", "AUDIT"] {
+        let errors =
+            spec_errors(json!({"action": action, "provider": {"name": "x"}, "rules": [{}]}));
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].0, "spec.provider");
+        assert!(matches!(errors[0].1, Problem::Conflict { .. }));
+    }
+}
+
+#[test]
+fn a_provider_must_be_one_that_the_proxy_asks() {
+    let spec = json!({"action": "CUSTOM", "provider": {"name": "opa"}, "rules": [{}]});
+    let policy = read(&resource(spec)).unwrap();
+    let mut scope = scope();
+    scope.custom_providers.insert("opa".to_owned());
+    let set = PolicySet::compile(std::slice::from_ref(&policy), &scope).unwrap();
+    let decision = set.decide(&policy::Request::new(&policy::Peer::Plaintext));
+    assert_eq!(
+        decision.code(),
+        "no_policy",
+        "the provider was asked before"
+    );
+    // Of a policy for other workloads, somebody else's proxy asks the provider.
+    let mut elsewhere = policy;
+    elsewhere.metadata.namespace = Some("elsewhere".to_owned());
+    assert!(PolicySet::compile(&[elsewhere], &self::scope()).is_ok());
+}
+
+#[test]
+fn custom_looks_at_no_identity_and_no_token() {
+    let mut scope = scope();
+    scope.custom_providers.insert("opa".to_owned());
+    let error = |rule: Value| {
+        let spec = json!({"action": "CUSTOM", "provider": {"name": "opa"}, "rules": [rule]});
+        let policy = read(&resource(spec)).unwrap();
+        let errors = PolicySet::compile(&[policy], &scope)
+            .err()
+            .unwrap_or_default();
+        errors
+            .into_iter()
+            .map(|error| (error.path, error.problem))
+            .collect::<Vec<_>>()
+    };
+    for field in [
+        "principals",
+        "notPrincipals",
+        "requestPrincipals",
+        "notRequestPrincipals",
+        "namespaces",
+        "notNamespaces",
+        "serviceAccounts",
+        "trustDomains",
+    ] {
+        let errors = error(json!({"from": [{"source": {(field): ["a"]}}]}));
+        assert_eq!(errors.len(), 1, "{field}: {errors:?}");
+        assert_eq!(errors[0].0, format!("spec.rules[0].from[0].source.{field}"));
+        assert!(matches!(errors[0].1, Problem::Conflict { .. }));
+    }
+    for key in [
+        "source.principal",
+        "source.namespace",
+        "source.serviceAccount",
+        "source.trustDomain",
+        "request.auth.principal",
+        "request.auth.audiences",
+        "request.auth.presenter",
+        "request.auth.claims[a]",
+        "source.certificate.keyType",
+    ] {
+        let when = json!([{"key": key, "values": ["RSA"], "notValues": ["EC"]}]);
+        let errors = error(json!({"when": when}));
+        assert_eq!(errors.len(), 1, "{key}: {errors:?}");
+        assert_eq!(errors[0].0, "spec.rules[0].when[0].key");
+    }
+    let rest = json!({
+        "from": [{"source": {"ipBlocks": ["10.0.0.1"], "remoteIpBlocks": ["10.0.0.1"]}}],
+        "to": [{"operation": {"paths": ["/a"], "hosts": ["h"], "ports": ["80"], "methods": ["GET"]}}],
+        "when": [{"key": "request.headers[x]", "values": ["a"]}],
+    });
+    assert_eq!(error(rest), []);
 }
 
 #[test]
 fn a_deny_policy_needs_rules_and_an_allow_policy_does_not() {
-    let meaningless = Problem::Meaningless { action: "DENY" };
-    for spec in [
-        json!({"action": "DENY"}),
-        json!({"action": "DENY", "rules": []}),
-    ] {
-        assert_eq!(
-            spec_errors(spec),
-            [("spec.rules".to_owned(), meaningless.clone())]
-        );
+    for action in ["DENY", "CUSTOM"] {
+        let provider = (action == "CUSTOM").then(|| json!({"name": "x"}));
+        for rules in [None, Some(json!([]))] {
+            let mut spec = json!({"action": action});
+            for (field, value) in [("rules", rules), ("provider", provider.clone())] {
+                if let Some(value) = value {
+                    spec[field] = value;
+                }
+            }
+            let meaningless = ("spec.rules".to_owned(), Problem::Meaningless { action });
+            assert!(spec_errors(spec).contains(&meaningless), "{action}");
+        }
     }
-    for spec in [json!({}), json!({"rules": []}), json!({"action": "ALLOW"})] {
+    for spec in [
+        json!({}),
+        json!({"rules": []}),
+        json!({"action": "ALLOW"}),
+        json!({"action": "AUDIT"}),
+    ] {
         assert_eq!(spec_errors(spec), []);
     }
 }
 
 #[test]
-fn targets_are_refused_by_name() {
-    let target = json!({"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "g"});
-    for (field, value) in [
-        ("targetRef", target.clone()),
-        ("targetRefs", json!([target])),
+fn targets_are_of_kinds_that_policies_attach_to() {
+    let gateway = json!({"kind": "Gateway", "group": "gateway.networking.k8s.io", "name": "g"});
+    let service = json!({"kind": "Service", "name": "s"});
+    for spec in [
+        json!({"targetRef": gateway}),
+        json!({"targetRefs": [gateway, service]}),
+        json!({"targetRefs": [{"kind": "Service", "group": "core", "name": "s"}]}),
+        json!({"targetRefs": [{"kind": "ServiceEntry", "group": "networking.istio.io", "name": "s"}]}),
+        json!({"targetRefs": [{"kind": "Gateway", "group": "networking.istio.io", "name": "g"}]}),
+        json!({"targetRefs": vec![service.clone(); limits::MAX_TARGET_REFS]}),
     ] {
-        let errors = spec_errors(json!({ (field): value, "rules": [{}] }));
-        assert_eq!(errors, [(format!("spec.{field}"), not_supported(field))]);
+        assert_eq!(spec_errors(spec), []);
+    }
+    for (spec, path) in [
+        (json!({"targetRefs": []}), "spec.targetRefs"),
+        (
+            json!({"targetRefs": vec![service.clone(); 17]}),
+            "spec.targetRefs",
+        ),
+        (
+            json!({"targetRef": {"kind": "Service"}}),
+            "spec.targetRef.name",
+        ),
+        (
+            json!({"targetRefs": [service, {"kind": "Pod", "name": "p"}]}),
+            "spec.targetRefs[1].kind",
+        ),
+        (
+            json!({"targetRef": {"kind": "Gateway", "name": "g"}}),
+            "spec.targetRef.kind",
+        ),
+        (
+            json!({"targetRef": {"kind": "Service", "name": "s", "namespace": "default"}}),
+            "spec.targetRef.namespace",
+        ),
+        (
+            json!({"targetRef": service, "selector": {}}),
+            "spec.targetRef",
+        ),
+        (
+            json!({"targetRefs": [service], "selector": {}}),
+            "spec.targetRefs",
+        ),
+        (
+            json!({"targetRef": service, "targetRefs": [service]}),
+            "spec.targetRefs",
+        ),
+    ] {
+        let errors = spec_errors(spec.clone());
+        assert_eq!(errors.len(), 1, "{spec}: {errors:?}");
+        assert_eq!(errors[0].0, path, "{spec}");
     }
 }
 
 #[test]
-fn dry_run_is_refused_unless_it_is_off() {
-    for (value, supported) in [("true", false), ("1", false), ("false", true), ("F", true)] {
+fn dry_run_is_a_boolean_as_go_reads_it() {
+    let spellings = [
+        ("true", true),
+        ("TRUE", true),
+        ("True", true),
+        ("t", true),
+        ("T", true),
+        ("1", true),
+        ("false", false),
+        ("FALSE", false),
+        ("False", false),
+        ("f", false),
+        ("F", false),
+        ("0", false),
+    ];
+    for (value, dry_run) in spellings {
         let mut resource = resource(json!({"rules": [{}]}));
         resource["metadata"]["annotations"] = json!({"istio.io/dry-run": value});
-        let path = "metadata.annotations.istio.io/dry-run".to_owned();
-        let expected = if supported {
-            vec![]
-        } else {
-            vec![(path, not_supported("dry-run"))]
-        };
-        assert_eq!(errors(&resource), expected, "{value}");
+        assert_eq!(errors(&resource), [], "{value}");
+        let set = PolicySet::compile(&[read(&resource).unwrap()], &scope()).unwrap();
+        assert_eq!(set.has_shadow(), dry_run, "{value}");
     }
-    let mut resource = resource(json!({"rules": [{}]}));
-    resource["metadata"]["annotations"] = json!({"istio.io/dry-run": "yes"});
-    assert!(matches!(errors(&resource)[0].1, Problem::Invalid { .. }));
+    for value in ["yes", "tRUE", "", " true"] {
+        let mut resource = resource(json!({"rules": [{}]}));
+        resource["metadata"]["annotations"] = json!({"istio.io/dry-run": value});
+        let errors = errors(&resource);
+        assert_eq!(errors.len(), 1, "{value}");
+        assert_eq!(errors[0].0, "metadata.annotations.istio.io/dry-run");
+        assert!(matches!(errors[0].1, Problem::Invalid { .. }));
+    }
 }
 
 #[test]
@@ -161,6 +309,7 @@ fn a_name_occurs_once() {
 fn every_problem_of_every_policy_is_reported() {
     let bad = read(&resource(json!({
         "action": "AUDIT",
+        "provider": {"name": "x"},
         "rules": [
             {"from": [{"source": {"ipBlocks": ["x"]}}], "to": [{"operation": {"ports": ["y"]}}]},
             {"when": [{"key": "z", "values": ["a"]}]},

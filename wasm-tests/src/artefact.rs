@@ -61,6 +61,16 @@ pub struct Artefact {
     pub module: Module,
 }
 
+impl Artefact {
+    /// Reads and compiles the filter at `path`, each time anew.
+    ///
+    /// # Errors
+    /// The file is missing or is no module.
+    pub fn read(path: &Path) -> Result<Self, ArtefactError> {
+        read_and_compile(path.to_owned())
+    }
+}
+
 /// The path the filter is expected at: [`PATH_VARIABLE`], else [`BUILT_PATH`] of this workspace.
 #[must_use]
 pub fn path() -> PathBuf {

@@ -6,6 +6,7 @@
 
 mod abi;
 mod clock;
+mod connection;
 mod crypto;
 mod error;
 mod fault;
@@ -21,6 +22,7 @@ mod stream;
 mod world;
 
 pub use clock::Clock;
+pub use connection::{ConnectionId, ConnectionState, Side};
 pub use error::HostError;
 pub use fault::{Effect, Fault};
 pub use maps::{Headers, decode_pairs, encode_pairs};

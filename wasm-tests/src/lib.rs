@@ -5,6 +5,10 @@
 //! told to answer any of them with any status or with other bytes ([`host::Fault`]). [`fixtures`]
 //! makes the certificates, lists and configurations the tests use; nothing here is for production.
 
+#[cfg(feature = "host")]
 pub mod artefact;
+#[cfg(feature = "host")]
 pub mod fixtures;
+#[cfg(feature = "host")]
 pub mod host;
+pub mod runner;

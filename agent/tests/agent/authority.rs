@@ -11,7 +11,7 @@ use std::{
 
 use api::{
     agent::{
-        BundleSnapshot, DenyListSnapshot, EntriesSnapshot, Entry, WatchBundleRequest,
+        BundleSnapshot, DenyListUpdate, EntriesSnapshot, Entry, WatchBundleRequest,
         WatchDenyListRequest, WatchEntriesRequest,
         agent_service_server::{AgentService, AgentServiceServer},
     },
@@ -52,7 +52,9 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     pub(crate) entries: watch::Sender<Vec<Entry>>,
     pub(crate) bundle: watch::Sender<BundleSnapshot>,
-    pub(crate) deny_list: watch::Sender<Option<DenyListSnapshot>>,
+    pub(crate) deny_list: watch::Sender<Option<DenyListUpdate>>,
+    /// What agents said they hold, at each opening of the deny list's stream.
+    pub(crate) watched: Mutex<Vec<(u64, u64)>>,
     up: Mutex<Option<CancellationToken>>,
 }
 
@@ -111,6 +113,7 @@ impl Authority {
             entries: watch::Sender::new(Vec::new()),
             bundle: watch::Sender::new(bundle),
             deny_list: watch::Sender::new(None),
+            watched: Mutex::default(),
             up: Mutex::new(None),
         }))
     }
@@ -286,7 +289,7 @@ type Outbound<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl AgentService for Authority {
     type WatchEntriesStream = Outbound<EntriesSnapshot>;
-    type WatchDenyListStream = Outbound<DenyListSnapshot>;
+    type WatchDenyListStream = Outbound<DenyListUpdate>;
     type WatchBundleStream = Outbound<BundleSnapshot>;
 
     async fn watch_entries(
@@ -304,6 +307,8 @@ impl AgentService for Authority {
         request: Request<WatchDenyListRequest>,
     ) -> Result<Response<Self::WatchDenyListStream>, Status> {
         caller(&request)?;
+        let WatchDenyListRequest { epoch, sequence } = request.into_inner();
+        self.watched.lock().unwrap().push((epoch, sequence));
         let stream = WatchStream::new(self.deny_list.subscribe());
         let stream = stream.filter_map(|list| std::future::ready(list.map(Ok)));
         Ok(Response::new(Box::pin(stream)))

@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use identity::{
     UnixTime,
-    deny_list::{ListKey, Payload, PayloadEntry, assemble, signing_input},
+    deny_list::{Entries, Head, ListKey, assemble, signing_input},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
@@ -70,40 +70,19 @@ impl Ca {
         self.list_key.public_key_pem()
     }
 
-    /// An empty deny list, signed.
-    pub(crate) fn deny_list(&self, epoch: u64, sequence: u64) -> api::agent::DenyListSnapshot {
-        self.deny_list_of(epoch, sequence, Vec::new())
-    }
-
-    /// A deny list, signed.
-    pub(crate) fn deny_list_of(
-        &self,
-        epoch: u64,
-        sequence: u64,
-        entries: Vec<PayloadEntry>,
-    ) -> api::agent::DenyListSnapshot {
-        let now = unix_now();
-        let payload = Payload {
-            schema_version: 1,
-            epoch,
-            sequence,
-            issued: UnixTime::from_secs(now),
-            expires: UnixTime::from_secs(now + 60),
-            entries,
-        };
+    /// The signed head of a deny list.
+    pub(crate) fn list_head(&self, position: (u64, u64), entries: &Entries) -> Vec<u8> {
+        let now = UnixTime::from_secs(unix_now());
+        let head = Head::of(entries, position, now, 60).unwrap();
         let key = ListKey::from_spki_der(&self.list_key.subject_public_key_info()).unwrap();
-        let input = signing_input(&payload, key.kid());
+        let input = signing_input(&head, key.kid(), None);
         let signer = EcdsaKeyPair::from_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             self.list_key.serialized_der(),
         )
         .unwrap();
         let signature = signer.sign(&SystemRandom::new(), &input).unwrap();
-        api::agent::DenyListSnapshot {
-            jws: assemble(&input, signature.as_ref().try_into().unwrap()).into_bytes(),
-            epoch,
-            sequence,
-        }
+        assemble(&input, signature.as_ref().try_into().unwrap())
     }
 }
 

@@ -256,6 +256,12 @@ fn inline(source: &envoy_types::pb::envoy::config::core::v3::DataSource) -> Stri
 
 /// An HTTP/1.1 GET on the agent's socket.
 pub(crate) async fn get(socket: &Path, path: &str) -> (u16, String) {
+    let (code, body) = get_bytes(socket, path).await;
+    (code, String::from_utf8(body).unwrap())
+}
+
+/// The same where the answer is no text.
+pub(crate) async fn get_bytes(socket: &Path, path: &str) -> (u16, Vec<u8>) {
     let stream = UnixStream::connect(socket).await.unwrap();
     let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -268,7 +274,7 @@ pub(crate) async fn get(socket: &Path, path: &str) -> (u16, String) {
     let response = within(client.send_request(request)).await.unwrap();
     let code = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    (code, String::from_utf8(body.to_vec()).unwrap())
+    (code, body.to_vec())
 }
 
 /// An entry for this very process.

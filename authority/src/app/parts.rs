@@ -36,14 +36,15 @@ impl Parts {
         inventory
             .record_issuer(authority.intermediate.clone(), now)
             .await?;
-        let authority_id = settings.authority_id().ok_or_else(|| SettingsError {
+        let too_long = || SettingsError {
             setting: "the trust domain",
             found: settings.trust_domain.to_string(),
             expected: "one short enough for SPIFFE IDs in it",
-        })?;
+        };
         let policy = IssuancePolicy::new(
             settings.trust_domain.clone(),
-            authority_id,
+            settings.authority_id().ok_or_else(too_long)?,
+            settings.list_signer_id().ok_or_else(too_long)?,
             settings.lifetimes(),
             server_names(settings.listen),
         );

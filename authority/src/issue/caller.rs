@@ -20,6 +20,8 @@ pub enum Caller {
     },
     /// The authority itself, for its serving certificate.
     Authority,
+    /// The authority itself, for the certificate of the deny list's key.
+    ListSigner,
 }
 
 /// How a caller proved who it is.
@@ -56,7 +58,7 @@ impl Caller {
             Self::JoinToken(_) => Proof::JoinToken,
             Self::Certificate(_) => Proof::ClientCertificate,
             Self::Operator { .. } => Proof::Operator,
-            Self::Authority => Proof::Authority,
+            Self::Authority | Self::ListSigner => Proof::Authority,
         }
     }
 
@@ -66,7 +68,7 @@ impl Caller {
         match self {
             Self::JoinToken(token) => Some(&token.spiffe_id),
             Self::Certificate(certificate) => Some(&certificate.spiffe_id),
-            Self::Operator { .. } | Self::Authority => None,
+            Self::Operator { .. } | Self::Authority | Self::ListSigner => None,
         }
     }
 }
@@ -79,7 +81,7 @@ impl fmt::Display for Caller {
             Self::Certificate(certificate) => write!(f, "{}", certificate.spiffe_id),
             Self::Operator { uid: Some(uid) } => write!(f, "uid:{uid}"),
             Self::Operator { uid: None } => f.write_str("uid:unknown"),
-            Self::Authority => f.write_str("authority"),
+            Self::Authority | Self::ListSigner => f.write_str("authority"),
         }
     }
 }

@@ -18,6 +18,17 @@ pub struct Grant {
     pub(super) not_after: UnixTime,
     pub(super) server_names: ServerNames,
     pub(super) entry_id: Option<String>,
+    pub(super) purpose: Purpose,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// TLS, at either end.
+    Tls,
+    /// Signing deny lists. It has no extended key usage: verifiers of lists take no certificate
+    /// that has one, so that no key for TLS can sign a list.
+    ListSigning,
 }
 
 /// Names beside the SPIFFE ID. Empty for every workload; only the authority's own serving
@@ -59,6 +70,12 @@ impl Grant {
     #[must_use]
     pub const fn server_names(&self) -> &ServerNames {
         &self.server_names
+    }
+
+    /// What the certificate is for.
+    #[must_use]
+    pub const fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// The registration entry the certificate lives on.

@@ -6,7 +6,7 @@ use identity::{SpiffeId, TrustDomain, UnixTime};
 use crate::inventory::EntryRecord;
 use crate::issue::caller::{Caller, Lifetimes, Proof, Wish};
 use crate::issue::csr::VerifiedCsr;
-use crate::issue::grant::{Grant, ServerNames};
+use crate::issue::grant::{Grant, Purpose, ServerNames};
 use crate::issue::refusal::{ProofFault, Refusal};
 
 /// The rules of issuance. Pure: what it must know about the record is handed in as [`Standing`].
@@ -14,6 +14,7 @@ use crate::issue::refusal::{ProofFault, Refusal};
 pub struct IssuancePolicy {
     trust_domain: TrustDomain,
     authority_id: SpiffeId,
+    list_signer_id: SpiffeId,
     lifetimes: Lifetimes,
     server_names: ServerNames,
 }
@@ -45,17 +46,19 @@ pub struct Standing {
 
 impl IssuancePolicy {
     /// Rules for `trust_domain`, in which `authority_id` is the authority's own and gets
-    /// `server_names`.
+    /// `server_names`, and `list_signer_id` is the one of its deny list's key.
     #[must_use]
     pub const fn new(
         trust_domain: TrustDomain,
         authority_id: SpiffeId,
+        list_signer_id: SpiffeId,
         lifetimes: Lifetimes,
         server_names: ServerNames,
     ) -> Self {
         Self {
             trust_domain,
             authority_id,
+            list_signer_id,
             lifetimes,
             server_names,
         }
@@ -73,6 +76,12 @@ impl IssuancePolicy {
         &self.authority_id
     }
 
+    /// The longest lifetime that may be asked for, in seconds.
+    #[must_use]
+    pub const fn max_ttl_seconds(&self) -> i64 {
+        self.lifetimes.max_ttl
+    }
+
     /// The identity a request is about: the one asked for, or else the caller's own.
     ///
     /// # Errors
@@ -80,6 +89,7 @@ impl IssuancePolicy {
     pub fn subject(&self, by: &Caller, wish: &Wish) -> Result<SpiffeId, Refusal> {
         let wanted = match (&wish.spiffe_id, by) {
             (None, Caller::Authority) => return Ok(self.authority_id.clone()),
+            (None, Caller::ListSigner) => return Ok(self.list_signer_id.clone()),
             (Some(wanted), _) => wanted,
             (None, _) => by.identity().ok_or(Refusal::BadField {
                 field: "spiffe_id",
@@ -103,7 +113,8 @@ impl IssuancePolicy {
             });
         }
         // X509-SVID §4.1: a leaf's SPIFFE ID has a non-root path.
-        if id.path().is_empty() || *id == self.authority_id {
+        let own = [&self.authority_id, &self.list_signer_id];
+        if id.path().is_empty() || own.contains(&id) {
             return Err(Refusal::Reserved { wanted: id.clone() });
         }
         Ok(())
@@ -156,6 +167,10 @@ impl IssuancePolicy {
             not_after,
             server_names,
             entry_id: standing.entry.map(|entry| entry.id),
+            purpose: match by {
+                Caller::ListSigner => Purpose::ListSigning,
+                _ => Purpose::Tls,
+            },
         })
     }
 
@@ -208,7 +223,7 @@ fn check_right(
     entry: Option<&EntryRecord>,
 ) -> Result<(), Refusal> {
     let certificate = match by {
-        Caller::Operator { .. } | Caller::Authority => return Ok(()),
+        Caller::Operator { .. } | Caller::Authority | Caller::ListSigner => return Ok(()),
         Caller::JoinToken(token) if token.spiffe_id == *subject => return Ok(()),
         Caller::JoinToken(token) => {
             return Err(Refusal::TokenBoundElsewhere {

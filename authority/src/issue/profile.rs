@@ -9,7 +9,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certi
 
 use crate::ca::CaCertificate;
 use crate::issue::csr::KeyType;
-use crate::issue::grant::Grant;
+use crate::issue::grant::{Grant, Purpose};
 use crate::issue::serial::SerialNumber;
 
 /// How a certificate differs from what was granted.
@@ -77,7 +77,7 @@ pub(crate) fn check(
     same("end of life", grant.not_after() <= issuer.not_after())?;
     same("start of life", grant.not_before() >= issuer.not_before())?;
     same("lifetime", grant.not_before() <= grant.not_after())?;
-    check_extension_set(&certificate)?;
+    check_extension_set(&certificate, grant.purpose())?;
     for extension in certificate.extensions() {
         check_extension(extension.parsed_extension(), grant, issuer)?;
     }
@@ -93,7 +93,10 @@ const fn same(field: &'static str, holds: bool) -> Result<(), ProfileError> {
 }
 
 /// Exactly the extensions of the profile, each once, with the right criticality.
-fn check_extension_set(certificate: &X509Certificate<'_>) -> Result<(), ProfileError> {
+fn check_extension_set(
+    certificate: &X509Certificate<'_>,
+    purpose: Purpose,
+) -> Result<(), ProfileError> {
     let mut found: Vec<String> = certificate
         .extensions()
         .iter()
@@ -103,7 +106,12 @@ fn check_extension_set(certificate: &X509Certificate<'_>) -> Result<(), ProfileE
         })
         .collect();
     found.sort();
-    if found == EXTENSIONS {
+    let [others @ .., _extended_key_usage] = &EXTENSIONS;
+    let wanted: &[&str] = match purpose {
+        Purpose::Tls => &EXTENSIONS,
+        Purpose::ListSigning => others,
+    };
+    if found == wanted {
         Ok(())
     } else {
         Err(ProfileError::Extensions { found })
@@ -136,7 +144,10 @@ fn check_extension(
                 || !usage.other.is_empty();
             same(
                 "extended key usage",
-                usage.server_auth && usage.client_auth && !others,
+                grant.purpose() == Purpose::Tls
+                    && usage.server_auth
+                    && usage.client_auth
+                    && !others,
             )
         }
         ParsedExtension::AuthorityKeyIdentifier(id) => same(
@@ -190,7 +201,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// subjectKeyIdentifier, keyUsage, subjectAltName, basicConstraints, authorityKeyIdentifier,
-/// extKeyUsage; `!` behind the critical ones.
+/// extKeyUsage, which only those for TLS have; `!` behind the critical ones.
 const EXTENSIONS: [&str; 6] = [
     "2.5.29.14",
     "2.5.29.15!",

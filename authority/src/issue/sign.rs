@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use crate::ca::{CaCertificate, CaKey, CaKeyError, CertificateAuthority};
 use crate::crypto::sha256_hex;
 use crate::issue::csr::KeyType;
-use crate::issue::grant::Grant;
+use crate::issue::grant::{Grant, Purpose};
 use crate::issue::profile::{self, ProfileError};
 use crate::issue::serial::SerialNumber;
 
@@ -213,10 +213,13 @@ fn leaf_params(grant: &Grant, serial: SerialNumber) -> Result<CertificateParams,
             ]
         }
     };
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::ClientAuth,
-    ];
+    params.extended_key_usages = match grant.purpose {
+        Purpose::Tls => vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ],
+        Purpose::ListSigning => Vec::new(),
+    };
     Ok(params)
 }
 

@@ -10,6 +10,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use identity::deny_list::ListKey;
 use identity::pem;
+use rcgen::{CertificateParams, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
@@ -22,6 +23,7 @@ pub struct ListSigner {
     pair: EcdsaKeyPair,
     public: ListKey,
     public_pem: String,
+    csr_pem: String,
 }
 
 /// Why there is no such key, or no signature by it.
@@ -94,11 +96,20 @@ impl ListSigner {
         let spki: PublicKeyX509Der<'_> = pair.public_key().as_der().ok()?;
         let public = ListKey::from_spki_der(spki.as_ref()).ok()?;
         let public_pem = public.to_pem();
+        let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256);
+        let csr = CertificateParams::default().serialize_request(&key.ok()?);
         Some(Self {
             pair,
             public,
             public_pem,
+            csr_pem: csr.ok()?.pem().ok()?,
         })
+    }
+
+    /// A certificate request for the key, PEM.
+    #[must_use]
+    pub fn csr_pem(&self) -> &str {
+        &self.csr_pem
     }
 
     /// The key id, as the lists name it.
@@ -126,6 +137,80 @@ impl ListSigner {
             .as_ref()
             .try_into()
             .map_err(|_length| ListKeyError::Sign)
+    }
+}
+
+/// The key that signs lists, and the one prepared to follow it. Verifiers that pin keys pin both, so
+/// that the first list of the next key finds them ready.
+#[derive(Debug)]
+pub struct ListKeys {
+    active: ListSigner,
+    next: ListSigner,
+    active_path: PathBuf,
+    next_path: PathBuf,
+    /// The key in use before, PEM: lists signed by it are still about.
+    retired_pem: Option<String>,
+}
+
+impl ListKeys {
+    /// Reads both keys; either is made if it is not there.
+    ///
+    /// # Errors
+    /// [`ListKeyError`].
+    pub fn open(active_path: PathBuf, next_path: PathBuf) -> Result<Self, ListKeyError> {
+        Ok(Self {
+            active: ListSigner::open(&active_path)?,
+            next: ListSigner::open(&next_path)?,
+            active_path,
+            next_path,
+            retired_pem: None,
+        })
+    }
+
+    /// The key that signs.
+    #[must_use]
+    pub const fn active(&self) -> &ListSigner {
+        &self.active
+    }
+
+    /// The key that will.
+    #[must_use]
+    pub const fn next(&self) -> &ListSigner {
+        &self.next
+    }
+
+    /// The public keys of lists that are about or will be, PEM `PUBLIC KEY`; the one that signs
+    /// first.
+    #[must_use]
+    pub fn public_pems(&self) -> Vec<String> {
+        [&self.active, &self.next]
+            .map(|key| key.public_key_pem().to_owned())
+            .into_iter()
+            .chain(self.retired_pem.clone())
+            .collect()
+    }
+
+    /// Puts the next key in the place of the active one, and makes another next one. Broken off in
+    /// between, it is either not done or done but for the next key, which is then made at the start.
+    ///
+    /// # Errors
+    /// [`ListKeyError`].
+    pub fn rotate(&mut self) -> Result<(), ListKeyError> {
+        let io_error = |action| {
+            let path = self.active_path.clone();
+            move |source| ListKeyError::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        fs::rename(&self.next_path, &self.active_path).map_err(io_error("replace"))?;
+        files::sync_parent(&self.active_path).map_err(io_error("sync the folder of"))?;
+        let following = ListSigner::open(&self.next_path)?;
+        let active = std::mem::replace(&mut self.next, following);
+        let retired = std::mem::replace(&mut self.active, active);
+        self.retired_pem = Some(retired.public_pem);
+        Ok(())
     }
 }
 

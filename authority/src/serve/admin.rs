@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::admin::admin_service_server::AdminService;
 use api::admin::change_state_request::Selector as WireSelector;
 use api::admin::{self, *};
+use api::agent::BundleSnapshot;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use identity::SpiffeId;
@@ -32,6 +33,8 @@ pub(crate) struct AdminApi {
     pub(crate) publisher: Arc<Publisher>,
     /// Counts changes of entries.
     pub(crate) entries: watch::Sender<u64>,
+    /// The trust bundle as it stands.
+    pub(crate) bundle: watch::Sender<Arc<BundleSnapshot>>,
     /// Address of the gRPC listener.
     pub(crate) listen_address: String,
     /// Path of the administration socket.
@@ -250,6 +253,28 @@ impl AdminService for AdminApi {
             deny_list_epoch: change.head.epoch,
             deny_list_sequence: change.head.sequence,
         }))
+    }
+
+    async fn rotate_deny_list_key(
+        &self,
+        _request: Request<RotateDenyListKeyRequest>,
+    ) -> Result<Response<RotateDenyListKeyResponse>, Status> {
+        let api = self.clone();
+        to_its_end(async move {
+            let rotated = api.publisher.rotate_key().await;
+            // Also after a failure: the key may be in use and only the list not signed yet.
+            let deny_list_key_pems = api.publisher.public_keys();
+            api.bundle.send_modify(|bundle| {
+                let mut changed = BundleSnapshot::clone(bundle);
+                changed.deny_list_key_pems.clone_from(&deny_list_key_pems);
+                *bundle = Arc::new(changed);
+            });
+            rotated.map_err(|error| status::of_publish(&error))?;
+            Ok(Response::new(RotateDenyListKeyResponse {
+                deny_list_key_pems,
+            }))
+        })
+        .await
     }
 
     async fn list_refusals(

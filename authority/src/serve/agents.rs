@@ -1,14 +1,15 @@
 //! What node agents read: their entries, the deny list, the trust bundle.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::agent::agent_service_server::AgentService;
 use api::agent::{
-    BundleSnapshot, DenyListSnapshot, EntriesSnapshot, Entry, WatchBundleRequest,
+    BundleSnapshot, DenyListUpdate, EntriesSnapshot, Entry, WatchBundleRequest,
     WatchDenyListRequest, WatchEntriesRequest,
 };
 use futures::stream::BoxStream;
 use identity::SpiffeId;
+use identity::deny_list::{Changes, History, Update};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -71,7 +72,7 @@ impl AgentApi {
 #[tonic::async_trait]
 impl AgentService for AgentApi {
     type WatchEntriesStream = BoxStream<'static, Result<EntriesSnapshot, Status>>;
-    type WatchDenyListStream = BoxStream<'static, Result<DenyListSnapshot, Status>>;
+    type WatchDenyListStream = BoxStream<'static, Result<DenyListUpdate, Status>>;
     type WatchBundleStream = BoxStream<'static, Result<BundleSnapshot, Status>>;
 
     async fn watch_entries(
@@ -93,14 +94,13 @@ impl AgentService for AgentApi {
     ) -> Result<Response<Self::WatchDenyListStream>, Status> {
         let agent = self.agent(&request).await?;
         let session = self.session(&agent)?;
-        let render: Render<Arc<SignedList>, DenyListSnapshot> = Box::new(|list| {
-            Box::pin(async move {
-                Ok(DenyListSnapshot {
-                    jws: list.jws.clone().into_bytes(),
-                    epoch: list.head.epoch,
-                    sequence: list.head.sequence,
-                })
-            })
+        let WatchDenyListRequest { epoch, sequence } = request.into_inner();
+        let held = Mutex::new((epoch, sequence));
+        let render: Render<Arc<SignedList>, DenyListUpdate> = Box::new(move |list| {
+            let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            let update = update(&list.history, *held);
+            *held = list.history.list().position();
+            Box::pin(async move { Ok(DenyListUpdate { update }) })
         });
         Ok(Response::new(stream(self.lists.clone(), render, session)))
     }
@@ -119,6 +119,14 @@ impl AgentService for AgentApi {
             session,
         )))
     }
+}
+
+/// The list for a caller that holds the one at `held`. Who holds this one already is told so by a
+/// change of nothing, for every stream begins with a message.
+fn update(history: &History, held: (u64, u64)) -> Vec<u8> {
+    history
+        .since(Some(held))
+        .unwrap_or_else(|| Update::delta(history.head(), held, &Changes::default()))
 }
 
 async fn entries_of(inventory: Inventory, parent: SpiffeId) -> Result<EntriesSnapshot, Status> {

@@ -29,6 +29,7 @@ async fn what_is_secret_is_its_owners_only() {
         "ca/intermediate.key",
         "ca/intermediate.pem",
         "deny-list.key",
+        "deny-list-next.key",
         "countersign.db",
         "countersign.db-wal",
         "admin.sock",

@@ -1,9 +1,15 @@
 //! Suspend, resume, revoke, and the signed list that says so.
 
-use api::admin::{CertificateState, StateAction, change_state_request::Selector};
+use api::admin::{
+    CertificateState, RotateDenyListKeyRequest, StateAction, change_state_request::Selector,
+};
 use authority::AwsLcVerifier;
 use authority::clock::ManualClock;
-use identity::deny_list::{self, DenyList, ListKey, MAX_CLOCK_AHEAD_SECONDS, State};
+use identity::SpiffeId;
+use identity::deny_list::{
+    Check, DenyList, ListKey, ListSigners, MAX_CLOCK_AHEAD_SECONDS, State, Update,
+};
+use identity::x509::IssuerKey;
 use tonic::Code;
 
 use crate::support::{AGENT, Ask, Authority, HTTPBIN, Held, OTHER_AGENT, key, real_now};
@@ -193,6 +199,66 @@ async fn a_revoked_certificate_stays_listed_until_every_clock_says_it_has_expire
 }
 
 #[tokio::test]
+async fn a_rotated_key_is_known_before_it_signs_and_survives_a_restart() {
+    let authority = Authority::start().await;
+    let watcher = authority.agent(OTHER_AGENT).await;
+    let before = authority.status().await.deny_list_key_pems;
+    assert_eq!(before.len(), 2);
+    let mut lists = crate::streams::deny_lists(&authority, &watcher).await;
+    let first = lists.message().await.unwrap().unwrap().update;
+    let first = take(&authority, first, None).await;
+    let mut client = authority.admin().await;
+    let rotated = client.rotate_deny_list_key(RotateDenyListKeyRequest {});
+    let after = rotated.await.unwrap().into_inner().deny_list_key_pems;
+    // The next one signs, a new one is next, and the old one is known still.
+    assert_eq!((&after[0], &after[2]), (&before[1], &before[0]));
+    assert!(!before.contains(&after[1]));
+    assert_eq!(authority.status().await.deny_list_key_pems, after);
+    let next = lists.message().await.unwrap().unwrap().update;
+    // Who pinned both keys before can verify the first list of the next one.
+    let pinned = before.iter().map(|pem| ListKey::from_pem(pem).unwrap());
+    let signers = ListSigners::Keys(pinned.collect());
+    let check = Check {
+        signers: &signers,
+        verifier: &AwsLcVerifier,
+        now: authority.now(),
+        floor: Some(first.position()),
+        held: Some(&first),
+    };
+    let list = Update::parse(next.clone()).unwrap().verify(&check).unwrap();
+    assert!(list.position() > first.position());
+    let only_the_old = ListSigners::Keys(vec![ListKey::from_pem(&before[0]).unwrap()]);
+    let check = Check {
+        signers: &only_the_old,
+        ..check
+    };
+    Update::parse(next).unwrap().verify(&check).unwrap_err();
+    let dir = authority.stop().await;
+
+    let authority = Authority::start_in(dir, |_| {}).await;
+    let keys = authority.status().await.deny_list_key_pems;
+    assert_eq!(keys, after[..2]);
+    take(&authority, list_update(&authority, &watcher).await, None).await;
+}
+
+async fn list_update(authority: &Authority, by: &Held) -> Vec<u8> {
+    let mut stream = crate::streams::deny_lists(authority, by).await;
+    stream.message().await.unwrap().unwrap().update
+}
+
+#[tokio::test]
+async fn nobody_gets_the_list_signers_identity_nor_its_profile() {
+    let authority = Authority::start().await;
+    let agent = authority.agent(AGENT).await;
+    let id = "spiffe://cluster.local/countersign/authority/deny-list";
+    let refused = authority.ask(&agent, &key(), &Ask::id(id)).await;
+    refused.unwrap_err();
+    let own = authority.certificates().await;
+    let signers: Vec<_> = own.iter().filter(|one| one.spiffe_id == id).collect();
+    assert_eq!(signers.len(), 1, "{own:?}");
+}
+
+#[tokio::test]
 async fn sequence_and_states_survive_a_restart() {
     let authority = Authority::start().await;
     let watcher = authority.agent(OTHER_AGENT).await;
@@ -263,22 +329,38 @@ async fn a_record_restored_from_a_backup_numbers_no_list_a_second_time() {
 /// The list as an agent gets it, verified as a filter does.
 pub(crate) async fn list(authority: &Authority, by: &Held) -> DenyList {
     let mut stream = crate::streams::deny_lists(authority, by).await;
-    let snapshot = stream.message().await.unwrap().unwrap();
-    let list = verify(authority, &snapshot.jws).await;
-    assert_eq!(
-        (list.epoch(), list.sequence()),
-        (snapshot.epoch, snapshot.sequence)
-    );
-    list
+    let message = stream.message().await.unwrap().unwrap();
+    take(authority, message.update, None).await
 }
 
-pub(crate) async fn verify(authority: &Authority, jws: &[u8]) -> DenyList {
-    let keys: Vec<ListKey> = authority
-        .status()
-        .await
-        .deny_list_key_pems
-        .iter()
-        .map(|pem| ListKey::from_pem(pem).unwrap())
-        .collect();
-    deny_list::verify(jws, &keys, &AwsLcVerifier, authority.now(), None).unwrap()
+/// Verifies an update as a filter does that pins the keys, and as one that pins the authority.
+pub(crate) async fn take(
+    authority: &Authority,
+    update: Vec<u8>,
+    held: Option<&DenyList>,
+) -> DenyList {
+    let status = authority.status().await;
+    let pems = status.deny_list_key_pems.iter();
+    let keys: Vec<ListKey> = pems.map(|pem| ListKey::from_pem(pem).unwrap()).collect();
+    let issuer = status.intermediate.unwrap().pem;
+    let id = "spiffe://cluster.local/countersign/authority/deny-list";
+    let pinned = ListSigners::Authority {
+        id: SpiffeId::new(id).unwrap(),
+        issuers: IssuerKey::from_certificate_pem(&issuer).unwrap(),
+    };
+    let [one, other] = [ListSigners::Keys(keys), pinned].map(|signers| {
+        let check = Check {
+            signers: &signers,
+            verifier: &AwsLcVerifier,
+            now: authority.now(),
+            floor: None,
+            held,
+        };
+        Update::parse(update.clone())
+            .unwrap()
+            .verify(&check)
+            .unwrap()
+    });
+    assert_eq!(one, other);
+    one
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use api::admin::{DeleteEntryRequest, StateAction, change_state_request::Selector};
 use api::agent::agent_service_client::AgentServiceClient;
-use api::agent::{DenyListSnapshot, WatchBundleRequest, WatchDenyListRequest, WatchEntriesRequest};
+use api::agent::{DenyListUpdate, WatchBundleRequest, WatchDenyListRequest, WatchEntriesRequest};
+use identity::deny_list::Update;
 use tempfile::TempDir;
 use tonic::{Code, Streaming};
 
-use crate::revocation::verify;
+use crate::revocation::{list, take};
 use crate::support::{AGENT, Ask, Authority, HTTPBIN, Held, OTHER_AGENT, SLEEP, key};
 
 #[tokio::test]
@@ -66,21 +67,52 @@ async fn a_change_is_on_the_stream_when_the_command_returns() {
     let watcher = authority.agent(OTHER_AGENT).await;
     let agent = authority.agent(AGENT).await;
     let mut stream = deny_lists(&authority, &watcher).await;
-    let first = stream.message().await.unwrap().unwrap();
+    let first = stream.message().await.unwrap().unwrap().update;
+    let first = take(&authority, first, None).await;
     let reply = authority
         .change(Selector::Serial(agent.serial()), StateAction::Suspend)
         .await
         .unwrap();
     let next = tokio::time::timeout(Duration::from_secs(2), stream.message()).await;
     let next = next.unwrap().unwrap().unwrap();
-    assert_eq!(next.sequence, reply.deny_list_sequence);
-    assert!(next.sequence > first.sequence);
-    assert!(
-        verify(&authority, &next.jws)
-            .await
-            .state_of(&agent.svid)
-            .is_some()
-    );
+    // Only what changed: the one certificate.
+    let base = Update::parse(next.update.clone()).unwrap().base();
+    assert_eq!(base, Some(first.position()));
+    let next = take(&authority, next.update, Some(&first)).await;
+    assert_eq!(next.sequence(), reply.deny_list_sequence);
+    assert!(next.sequence() > first.sequence());
+    assert!(next.state_of(&agent.svid).is_some());
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_from_what_the_agent_holds() {
+    let authority = Authority::start().await;
+    let watcher = authority.agent(OTHER_AGENT).await;
+    let agent = authority.agent(AGENT).await;
+    let held = list(&authority, &watcher).await;
+    let opened = async |position: (u64, u64)| {
+        let mut client = AgentServiceClient::new(authority.channel(Some(&watcher)).await);
+        let (epoch, sequence) = position;
+        let request = WatchDenyListRequest { epoch, sequence };
+        let stream = client.watch_deny_list(request).await.unwrap();
+        stream.into_inner().message().await.unwrap().unwrap().update
+    };
+    // Nothing new: said at once all the same.
+    let same = opened(held.position()).await;
+    assert_eq!(take(&authority, same, Some(&held)).await, held);
+    let serial = Selector::Serial(agent.serial());
+    authority
+        .change(serial, StateAction::Suspend)
+        .await
+        .unwrap();
+    let changed = opened(held.position()).await;
+    assert!(changed.len() < 3_000, "{} bytes", changed.len());
+    let now = take(&authority, changed, Some(&held)).await;
+    assert!(now.state_of(&agent.svid).is_some());
+    // Another's numbers, as after a restart of the authority: all of it.
+    let (epoch, sequence) = held.position();
+    let all = opened((epoch - 1, sequence)).await;
+    assert_eq!(take(&authority, all, None).await, now);
 }
 
 #[tokio::test]
@@ -91,11 +123,13 @@ async fn the_list_is_signed_again_and_again() {
     .await;
     let agent = authority.agent(AGENT).await;
     let mut stream = deny_lists(&authority, &agent).await;
-    let mut last = stream.message().await.unwrap().unwrap().sequence;
+    let first = stream.message().await.unwrap().unwrap().update;
+    let mut last = take(&authority, first, None).await;
     for _ in 0..3 {
         let next = tokio::time::timeout(Duration::from_secs(5), stream.message()).await;
-        let next = next.unwrap().unwrap().unwrap().sequence;
-        assert!(next > last);
+        let next = next.unwrap().unwrap().unwrap().update;
+        let next = take(&authority, next, Some(&last)).await;
+        assert!(next.sequence() > last.sequence());
         last = next;
     }
 }
@@ -179,10 +213,10 @@ async fn streams_end_when_the_authority_stops() {
     );
 }
 
-pub(crate) async fn deny_lists(authority: &Authority, by: &Held) -> Streaming<DenyListSnapshot> {
+pub(crate) async fn deny_lists(authority: &Authority, by: &Held) -> Streaming<DenyListUpdate> {
     let mut client = AgentServiceClient::new(authority.channel(Some(by)).await);
     client
-        .watch_deny_list(WatchDenyListRequest {})
+        .watch_deny_list(WatchDenyListRequest::default())
         .await
         .unwrap()
         .into_inner()

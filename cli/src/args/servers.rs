@@ -109,4 +109,15 @@ pub(crate) enum CaCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Take the prepared key of the deny list into use, and prepare another
+    ///
+    /// Filters that pin the list's signer by its SPIFFE ID need nothing; those that pin keys must have
+    /// had the prepared one (`ca status -o json`: the second of `denyList.keys`).
+    #[command(after_help = "Example:\n  countersign ca rotate-list-key")]
+    RotateListKey {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
 }

@@ -7,22 +7,6 @@ use clap::{Args, Subcommand};
 use super::OutputArgs;
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Compile policies; exit 1 and say where if one does not
-    #[command(after_help = "Example:\n  countersign policy check examples/quickstart/*.yaml")]
-    Check {
-        #[command(flatten)]
-        output: OutputArgs,
-        /// Files or folders with AuthorizationPolicy resources
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-    },
-    /// Print the JSON Schema of the filter's plug-in configuration
-    #[command(after_help = "Example:\n  countersign policy schema > plugin-config.schema.json")]
-    Schema,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum EnvoyCommand {
     /// Write a WasmPlugin resource for Istio
     #[command(after_help = "\

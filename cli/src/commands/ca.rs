@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
-use api::admin::{CaStatus, GetStatusRequest, GetStatusResponse};
+use api::admin::{CaStatus, GetStatusRequest, GetStatusResponse, RotateDenyListKeyRequest};
 use authority::ca::{self, CaInit, Created};
 use identity::UnixTime;
 use serde::Serialize;
@@ -46,7 +46,27 @@ pub(crate) async fn run(command: CaCommand) -> Result<(), Failure> {
             })
         }
         CaCommand::Status { admin, output } => status(admin, output).await,
+        CaCommand::RotateListKey { admin, output } => rotate_list_key(admin, output).await,
     }
+}
+
+async fn rotate_list_key(admin: AdminArgs, output: OutputArgs) -> Result<(), Failure> {
+    let mut admin = admin::connect(&admin.admin).await?;
+    let answer = admin.rotate_deny_list_key(RotateDenyListKeyRequest {});
+    let keys = ListKeys {
+        keys: answer.await?.into_inner().deny_list_key_pems,
+    };
+    let [active, next, ..] = keys.keys.as_slice() else {
+        return output::object(output.output, &keys, Vec::new());
+    };
+    let fields = vec![("signs now", active.clone()), ("signs next", next.clone())];
+    output::object(output.output, &keys, fields)
+}
+
+/// The deny list's keys: the one that signs, the one prepared, the one before.
+#[derive(Debug, Serialize)]
+struct ListKeys {
+    keys: Vec<String>,
 }
 
 async fn status(admin: AdminArgs, output: OutputArgs) -> Result<(), Failure> {

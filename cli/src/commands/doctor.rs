@@ -57,6 +57,7 @@ struct Found {
     weakness: &'static str,
     path: String,
     meaning: String,
+    remedy: &'static str,
 }
 
 impl From<&Finding> for Found {
@@ -65,18 +66,20 @@ impl From<&Finding> for Found {
             weakness: finding.weakness.code(),
             path: finding.path.clone(),
             meaning: finding.weakness.to_string(),
+            remedy: finding.weakness.remedy(),
         }
     }
 }
 
 impl Row for Found {
-    const HEADS: &'static [&'static str] = &["weakness", "where", "meaning"];
+    const HEADS: &'static [&'static str] = &["weakness", "where", "meaning", "what to do"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.weakness.to_owned(),
             self.path.clone(),
             self.meaning.clone(),
+            self.remedy.to_owned(),
         ]
     }
 }

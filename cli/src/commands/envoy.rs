@@ -1,9 +1,9 @@
 //! `countersign envoy`: configuration that uses the filter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use envoy_config::istio::{ImagePullPolicy, WasmPlugin};
+use envoy_config::istio::{ImagePullPolicy, Phase, WasmPlugin};
 use policy::config::PluginConfig;
 
 use crate::args::EnvoyCommand;
@@ -34,6 +34,8 @@ pub(crate) fn run(command: EnvoyCommand) -> Result<(), Failure> {
         url,
         sha256: None,
         image_pull_policy: ImagePullPolicy::default(),
+        phase: Phase::default(),
+        ports: BTreeSet::new(),
         config: plugin,
     };
     let resource = resource

@@ -170,6 +170,7 @@ impl Parts<'_> {
                 path: "/v1/denylist".to_owned(),
                 poll_milliseconds: 500,
                 keys: self.list_keys.clone(),
+                authority: None,
                 stale: StaleList::Deny,
                 floor: None,
             }),
@@ -177,7 +178,9 @@ impl Parts<'_> {
             decision_log: DecisionLog {
                 allowed: AllowedLog::All,
                 response_header: true,
+                headers: Vec::new(),
             },
+            ..PluginConfig::new(direction, TRUST_DOMAIN)
         }
     }
 }

@@ -58,16 +58,24 @@ async fn values_that_policies_cannot_have_are_named_with_their_path() {
 }
 
 #[tokio::test]
-async fn policies_that_are_not_supported_are_refused_by_name() {
-    let custom = "  action: CUSTOM\n  provider:\n    name: opa\n  rules:\n  - {}\n";
-    policy(custom, &["shop/web", "CUSTOM", "not supported yet"]).await;
+async fn policies_that_could_not_mean_what_they_say_are_refused() {
+    let custom = "  action: CUSTOM\n  rules:\n  - {}\n";
     policy(
-        "  action: AUDIT\n",
-        &["shop/web", "AUDIT", "not supported yet"],
+        custom,
+        &["shop/web", "spec.provider", "CUSTOM needs a provider"],
     )
     .await;
-    let jwt = "  rules:\n  - from:\n    - source:\n        requestPrincipals: [a]\n";
-    policy(jwt, &["requestPrincipals", "not supported yet"]).await;
+    policy(
+        "  action: DENY\n",
+        &["shop/web", "spec.rules", "never matches"],
+    )
+    .await;
+    let jwt = "  action: CUSTOM\n  provider: {name: opa}\n  rules:\n  - from:\n    - source:\n        requestPrincipals: [a]\n";
+    policy(
+        jwt,
+        &["requestPrincipals", "cannot be combined with action CUSTOM"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -95,7 +103,7 @@ async fn policies_that_are_not_there_are_named() {
     outcome.fails(&[none, "No such file"]);
     fs::create_dir(none).unwrap();
     let outcome = home.run(["policy", "check", none]).await;
-    outcome.fails(&[none, "no AuthorizationPolicy"]);
+    outcome.fails(&[none, "holds no .yaml"]);
 }
 
 #[tokio::test]

@@ -303,11 +303,29 @@ async fn the_status_of_the_authority() {
     let status = in_every_format(&home, "ca status", &cells).await;
     assert_eq!(status["trustDomain"], "cluster.local");
     assert_eq!(status["listenAddress"], address);
-    assert_eq!(status["certificates"], 2, "httpbin's and its own");
+    assert_eq!(
+        status["certificates"], 3,
+        "httpbin's, its own and its list key's"
+    );
     let root = fs::read_to_string(home.data().join("bundle.pem")).unwrap();
     assert_eq!(status["root"]["pem"], root);
     let key = status["denyList"]["keys"][0].as_str().unwrap();
     assert!(key.starts_with("-----BEGIN PUBLIC KEY-----"), "{key}");
+}
+
+#[tokio::test]
+async fn the_deny_lists_key_is_rotated_into_one_that_was_known_before() {
+    let home = Home::new();
+    let _authority = home.authority().await;
+    let before = home.json("ca status").await["denyList"].clone();
+    let rotated = home.json("ca rotate-list-key").await;
+    assert_eq!(rotated["keys"][0], before["keys"][1]);
+    assert_eq!(rotated["keys"][2], before["keys"][0]);
+    let after = home.json("ca status").await["denyList"].clone();
+    assert_eq!(after["keys"], rotated["keys"]);
+    assert!(after["sequence"].as_u64() > before["sequence"].as_u64());
+    let said = home.line("ca rotate-list-key").await.done().stdout;
+    assert!(said.contains("signs now"), "{said}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod help;
 mod issued;
 mod kill;
 mod outage;
+mod policy;
 mod random;
 mod up;
 mod world;

@@ -6,6 +6,8 @@ use policy::config::PluginConfig;
 use serde::Serialize;
 
 use crate::error::Problem;
+use crate::ext_authz::ExtAuthz;
+use crate::jwt::{self, JwtAuthentication};
 use crate::typed::{Empty, Typed};
 use crate::wasm::{self, Wasm};
 
@@ -15,6 +17,12 @@ pub const PEER_CERTIFICATE_KEY: &str = "countersign.peer_certificate";
 /// Filter-state key under which the TCP peer's address is put for policies with `ipBlocks`: Envoy has no
 /// attribute for it, and `source.address` may be what a header says.
 pub const DIRECT_ADDRESS_KEY: &str = "countersign.direct_remote_address";
+/// Filter-state key under which the client's address as the proxy sees it, trusted proxies left out, is put for
+/// policies with `remoteIpBlocks`.
+pub const REMOTE_ADDRESS_KEY: &str = "countersign.remote_address";
+/// Filter-state key under which the claims of the validated token, as a JSON object, are put for policies that
+/// look at them: read property by property, numbers and lists lose their types.
+pub const JWT_PAYLOAD_KEY: &str = "countersign.jwt_payload";
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct HttpFilter {
@@ -27,6 +35,9 @@ pub(crate) struct HttpFilter {
 enum Config {
     Wasm(Typed<Wasm>),
     Rbac(Typed<Rbac>),
+    Translated(serde_json::Value),
+    ExtAuthz(Box<Typed<ExtAuthz>>),
+    JwtAuthn(Box<Typed<JwtAuthentication>>),
     SetFilterState(Typed<SetFilterState>),
     Router(Typed<Router>),
     UpstreamCodec(Typed<Empty>),
@@ -79,7 +90,19 @@ impl FilterStateValue {
         Self::new(DIRECT_ADDRESS_KEY, format)
     }
 
-    const fn new(object_key: &'static str, inline_string: &'static str) -> Self {
+    /// The address that the connection manager takes the request to come from.
+    pub(crate) const fn remote_address() -> Self {
+        let format = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
+        Self::new(REMOTE_ADDRESS_KEY, format)
+    }
+
+    /// What `jwt_authn` in front of this filter left.
+    pub(crate) const fn jwt_payload() -> Self {
+        let format = "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload)%";
+        Self::new(JWT_PAYLOAD_KEY, format)
+    }
+
+    pub(crate) const fn new(object_key: &'static str, inline_string: &'static str) -> Self {
         Self {
             object_key,
             factory_key: "envoy.string",
@@ -112,6 +135,33 @@ impl HttpFilter {
                 "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
                 Rbac { rules },
             )),
+        }
+    }
+
+    /// An RBAC filter from the translation of policies, which is JSON with `name` and `typed_config`.
+    pub(crate) fn translated_rbac(mut filter: serde_json::Value) -> Self {
+        let config = filter.get_mut("typed_config");
+        Self {
+            name: "envoy.filters.http.rbac",
+            typed_config: Config::Translated(
+                config.map(serde_json::Value::take).unwrap_or_default(),
+            ),
+        }
+    }
+
+    /// Asks a provider about what the RBAC filter in front of it picked.
+    pub(crate) fn ext_authz(message: ExtAuthz) -> Self {
+        Self {
+            name: "envoy.filters.http.ext_authz",
+            typed_config: Config::ExtAuthz(Box::new(message.typed())),
+        }
+    }
+
+    /// Validates tokens.
+    pub(crate) fn jwt_authn(message: Typed<JwtAuthentication>) -> Self {
+        Self {
+            name: jwt::METADATA_NAMESPACE,
+            typed_config: Config::JwtAuthn(Box::new(message)),
         }
     }
 

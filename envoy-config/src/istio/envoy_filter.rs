@@ -7,12 +7,13 @@ use identity::SpiffeId;
 use policy::config::{Direction, PluginConfig};
 use serde::Serialize;
 
-use super::{Metadata, Resource, check_metadata};
+use super::{FilterState, Metadata, Resource, check_metadata};
 use crate::address::is_host_name;
 use crate::age::ConnectionAge;
 use crate::cluster::{Cluster, HttpOptions, HttpVersion};
 use crate::error::{Checks, Problem, SpecErrors};
-use crate::http::{FilterStateValue, HttpFilter};
+use crate::http::HttpFilter;
+use crate::jwt::METADATA_NAMESPACE;
 use crate::plugin::{check_plugin, with_clusters};
 use crate::tls::{
     DownstreamNoResumption, UpstreamNoResumption, downstream_no_resumption, upstream_no_resumption,
@@ -56,9 +57,8 @@ pub struct EnvoyFilter {
     pub labels: BTreeMap<String, String>,
     /// The agent's HTTP socket as the proxy container sees it; adds the cluster that plug-ins poll.
     pub agent_http: Option<PathBuf>,
-    /// Leaves the address of the TCP peer for plug-ins whose policies have `ipBlocks`. Without it such a
-    /// plug-in denies everything: Istio's inbound listeners believe `x-forwarded-for`.
-    pub direct_remote_address: bool,
+    /// What is left for plug-ins on HTTP ports, see [`FilterState::needed`].
+    pub filter_state: BTreeSet<FilterState>,
     /// Services whose server identity the filter holds requests for.
     pub services: Vec<Service>,
     /// The module's path in the proxy container, and the outbound configuration; `secure_naming.clusters` is
@@ -82,10 +82,7 @@ impl EnvoyFilter {
         });
         checks.done()?;
         let mut config_patches = vec![inbound_resumption()];
-        if self.direct_remote_address {
-            let filter = HttpFilter::filter_state(vec![FilterStateValue::direct_address()]);
-            config_patches.extend(filter.map(inbound_filter));
-        }
+        config_patches.extend(self.filter_state_patches());
         for service in &self.services {
             config_patches.push(outbound_resumption(service));
             // istiod stops at the transport socket of a patch that has one, so the filter is its own.
@@ -121,6 +118,21 @@ impl EnvoyFilter {
                 config_patches,
             }),
         })
+    }
+
+    /// What a connection has, in front of all; what a token has, right behind what validates it.
+    fn filter_state_patches(&self) -> impl Iterator<Item = Patch> {
+        let late = |state: &&FilterState| **state == FilterState::JwtPayload;
+        let states = self.filter_state.iter();
+        let early: Vec<_> = states.clone().filter(|state| !late(state)).collect();
+        let late: Vec<_> = states.filter(late).collect();
+        let filter = |states: Vec<&FilterState>| {
+            HttpFilter::filter_state(states.into_iter().map(|state| state.value()).collect())
+        };
+        let first = filter(early).map(|filter| inbound_filter(None, "INSERT_FIRST", filter));
+        let behind = filter(late)
+            .map(|filter| inbound_filter(Some(METADATA_NAMESPACE), "INSERT_AFTER", filter));
+        first.into_iter().chain(behind)
     }
 
     fn named(&self, config: &PluginConfig) -> PluginConfig {
@@ -199,10 +211,15 @@ fn inbound_resumption() -> Patch {
     }
 }
 
-/// In front of every other HTTP filter.
-fn inbound_filter(filter: HttpFilter) -> Patch {
+/// Beside this HTTP filter, where it is; without one, beside all of them.
+fn inbound_filter(
+    beside: Option<&'static str>,
+    operation: &'static str,
+    filter: HttpFilter,
+) -> Patch {
     let connection_manager = NetworkFilter {
         name: "envoy.filters.network.http_connection_manager",
+        sub_filter: beside.map(|name| SubFilter { name }),
     };
     Patch {
         apply_to: "HTTP_FILTER",
@@ -216,7 +233,7 @@ fn inbound_filter(filter: HttpFilter) -> Patch {
             cluster: None,
         },
         patch: Operation {
-            operation: "INSERT_FIRST",
+            operation,
             value: Value::Filter(Box::new(filter)),
         },
     }
@@ -314,7 +331,15 @@ enum ChainMatch {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct NetworkFilter {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_filter: Option<SubFilter>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct SubFilter {
     name: &'static str,
 }
 

@@ -1,13 +1,14 @@
 //! `WasmPlugin` (extensions.istio.io/v1alpha1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use policy::config::{Direction, PluginConfig};
+use policy::Protocol;
+use policy::config::{Direction, PluginConfig, compile};
 use serde::Serialize;
 
 use super::{Metadata, Resource, check_metadata};
 use crate::error::{Checks, Problem, SpecErrors};
-use crate::plugin::check_shared;
+use crate::plugin::{check_shared, for_filter};
 
 /// When istio-agent fetches an image again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -17,6 +18,17 @@ pub enum ImagePullPolicy {
     IfNotPresent,
     /// Each time the plug-in's configuration changes.
     Always,
+}
+
+/// Where in the chain istiod puts the filter; native authorization is always behind it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Phase {
+    /// In front of the validation of tokens; policies must not look at them then.
+    Authn,
+    /// Between the validation of tokens and Istio's own authorization.
+    #[default]
+    Authz,
 }
 
 /// The filter in front of workloads, in place of nothing: it runs beside Istio's own authorization, before
@@ -35,7 +47,12 @@ pub struct WasmPlugin {
     pub sha256: Option<String>,
     /// When an image is fetched again.
     pub image_pull_policy: ImagePullPolicy,
-    /// The filter's configuration; `direction` is inbound.
+    /// Where in the chain.
+    pub phase: Phase,
+    /// Ports of the workload it is for; empty for all. A plug-in for HTTP is on HTTP ports only, one for TCP on
+    /// every port unless they are named: on an HTTP port it would decide about whole connections.
+    pub ports: BTreeSet<u16>,
+    /// The filter's configuration; `direction` is inbound, and `protocol` makes the plug-in's type.
     pub config: PluginConfig,
 }
 
@@ -43,8 +60,9 @@ impl WasmPlugin {
     /// Checks the spec and builds the resource.
     ///
     /// A deny list is polled from the cluster `countersign_agent_http`, which an
-    /// [`EnvoyFilter`](super::EnvoyFilter) with `agent_http` adds. Policies with `ipBlocks` need one with
-    /// `direct_remote_address`.
+    /// [`EnvoyFilter`](super::EnvoyFilter) with `agent_http` adds. What policies look at beyond that needs one with
+    /// [`FilterState`](super::FilterState) of [`FilterState::needed`](super::FilterState::needed). CUSTOM policies
+    /// are asked by istiod's own `ext_authz` in front; their providers are the configuration's `customProviders`.
     ///
     /// Not checked: whether the module exists.
     ///
@@ -68,12 +86,22 @@ impl WasmPlugin {
                 url: self.url.clone(),
                 sha256: self.sha256.clone(),
                 image_pull_policy: self.image_pull_policy,
-                phase: "AUTHZ",
+                phase: self.phase,
                 fail_strategy: "FAIL_CLOSE",
-                kind: "HTTP",
-                r#match: vec![Traffic { mode: "SERVER" }],
+                kind: match self.config.protocol {
+                    Protocol::Http => "HTTP",
+                    Protocol::Tcp => "NETWORK",
+                },
+                r#match: vec![Traffic {
+                    mode: "SERVER",
+                    ports: self
+                        .ports
+                        .iter()
+                        .map(|number| Port { number: *number })
+                        .collect(),
+                }],
                 plugin_name: "countersign",
-                plugin_config: self.config.clone(),
+                plugin_config: for_filter(&self.config),
             })),
         })
     }
@@ -105,6 +133,20 @@ impl WasmPlugin {
             );
         }
         check_shared("config", &self.config, Direction::Inbound, checks);
+        if self.ports.contains(&0) {
+            checks.refuse("ports", Problem::NoPort);
+        }
+        let looks_at_claims = || {
+            let compiled = compile(&self.config);
+            compiled.is_ok_and(|compiled| compiled.policies.needs().claims)
+        };
+        if self.phase == Phase::Authn && looks_at_claims() {
+            let problem = Problem::Contradicts {
+                other: "config.policies".to_owned(),
+                why: "policies look at tokens, which are validated behind this phase",
+            };
+            checks.refuse("phase", problem);
+        }
     }
 }
 
@@ -117,7 +159,7 @@ pub(super) struct Spec {
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     image_pull_policy: ImagePullPolicy,
-    phase: &'static str,
+    phase: Phase,
     fail_strategy: &'static str,
     #[serde(rename = "type")]
     kind: &'static str,
@@ -135,4 +177,11 @@ struct Selector {
 #[derive(Clone, Debug, Serialize)]
 struct Traffic {
     mode: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<Port>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Port {
+    number: u16,
 }

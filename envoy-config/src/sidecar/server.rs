@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use policy::config::{Direction, PluginConfig};
+use policy::{MtlsMode, RequestAuthentication, Resource, Resources};
 
-use super::{HttpVersion, PathNormalization, agent_clusters};
+use super::inbound::{self, Inbound};
+use super::{HttpVersion, MeshSettings, PathNormalization, agent_clusters};
 use crate::address::{Admin, Endpoint};
 use crate::age::ConnectionAge;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::{APP_CLUSTER, Cluster};
 use crate::error::{Checks, Problem, SpecErrors};
-use crate::http::{
-    ConnectionManager, FilterStateValue, HttpFilter, RouteAction, RouteConfig, VirtualHost,
-};
+use crate::http::{ConnectionManager, HttpFilter, RouteAction, RouteConfig, VirtualHost};
 use crate::listener::Listener;
-use crate::plugin::{check_plugin, looks_at_source_ip};
+use crate::plugin::check_plugin;
 use crate::tls::{ClientSans, TlsSource, TransportSocket};
 use crate::typed::Seconds;
 use crate::version::EnvoyVersion;
@@ -78,6 +78,8 @@ pub struct Server {
     pub access_log: Option<PathBuf>,
     /// Bound on the age of connections.
     pub connection_age: ConnectionAge,
+    /// What the resources in the filter's configuration refer to.
+    pub mesh: MeshSettings,
     /// Path normalisation. `None` takes what the plug-in configuration declares, or without our filter the
     /// strictest; a mode given here must not differ from what the plug-in configuration declares.
     pub path_normalization: Option<PathNormalization>,
@@ -101,6 +103,7 @@ impl Server {
             admin: Admin::None,
             access_log: None,
             connection_age: ConnectionAge::default(),
+            mesh: MeshSettings::default(),
             path_normalization: None,
         }
     }
@@ -114,7 +117,11 @@ impl Server {
     pub fn bootstrap(&self) -> Result<Bootstrap, SpecErrors> {
         let mut checks = Checks::default();
         self.check(&mut checks);
-        let filters = self.filters().unwrap_or_else(|problem| {
+        let inbound = match &self.filter {
+            InboundFilter::Wasm { config, .. } => Inbound::new(self, config, &mut checks),
+            InboundFilter::None | InboundFilter::NativeRbac { .. } => Inbound::default(),
+        };
+        let filters = self.filters(&inbound).unwrap_or_else(|problem| {
             checks.refuse("filter.config", problem);
             Vec::new()
         });
@@ -136,9 +143,9 @@ impl Server {
             RouteConfig::new("inbound", vec![everything]),
             filters,
         );
-        let tls = TransportSocket::server(&self.tls, &self.clients);
-        let listener = Listener::new("inbound", self.listen, manager, Some(tls));
+        let listener = self.listener(manager, inbound.mtls);
         let mut clusters = vec![Cluster::app(&self.app, self.app_version)];
+        clusters.extend(inbound.clusters);
         clusters.extend(agent_clusters(
             self.tls.sds_socket(),
             self.agent_http.as_deref(),
@@ -149,6 +156,20 @@ impl Server {
             listener,
             clusters,
         ))
+    }
+
+    /// Mutual TLS alone, unless a `PeerAuthentication` says otherwise.
+    fn listener(&self, manager: ConnectionManager, mode: Option<MtlsMode>) -> Listener {
+        let tls = TransportSocket::server(&self.tls, &self.clients);
+        match mode {
+            None | Some(MtlsMode::Strict) => {
+                Listener::new("inbound", self.listen, manager, Some(tls))
+            }
+            Some(MtlsMode::Permissive) => {
+                Listener::permissive("inbound", self.listen, manager, tls)
+            }
+            Some(MtlsMode::Disable) => Listener::new("inbound", self.listen, manager, None),
+        }
     }
 
     fn check(&self, checks: &mut Checks) {
@@ -171,7 +192,10 @@ impl Server {
         if let InboundFilter::Wasm { module, config } = &self.filter {
             checks.file_path("filter.module", module);
             let agent = self.agent_http.as_deref();
-            check_plugin("filter.config", config, Direction::Inbound, agent, checks);
+            let told = inbound::written(self, config);
+            check_plugin("filter.config", &told, Direction::Inbound, agent, checks);
+            check_left_out(config, checks);
+            inbound::providers(self).check("mesh", checks);
             if self
                 .path_normalization
                 .is_some_and(|mode| mode != config.path_normalization)
@@ -206,32 +230,35 @@ impl Server {
         }
     }
 
-    fn filter_state(&self, config: &PluginConfig) -> Vec<FilterStateValue> {
-        let mut values = Vec::new();
-        if self.filter_state_route == FilterStateRoute::Always
+    pub(super) fn wants_peer_certificate(&self) -> bool {
+        self.filter_state_route == FilterStateRoute::Always
             || !self.envoy.has_peer_certificate_attribute()
-        {
-            values.push(FilterStateValue::peer_certificate());
-        }
-        if looks_at_source_ip(config) {
-            values.push(FilterStateValue::direct_address());
-        }
-        values
     }
 
-    fn filters(&self) -> Result<Vec<HttpFilter>, Problem> {
-        let mut filters = Vec::new();
+    /// Istio's order: CUSTOM, tokens, then what our filter finds in filter state, then our filter.
+    fn filters(&self, inbound: &Inbound) -> Result<Vec<HttpFilter>, Problem> {
+        let mut filters = inbound.before.clone();
         match &self.filter {
             InboundFilter::None => {}
             InboundFilter::NativeRbac { rules } => {
                 filters.push(HttpFilter::native_rbac(rules.clone()));
             }
             InboundFilter::Wasm { module, config } => {
-                filters.extend(HttpFilter::filter_state(self.filter_state(config)));
-                filters.push(HttpFilter::wasm("countersign-inbound", module, config)?);
+                let config = inbound::written(self, config);
+                filters.extend(HttpFilter::filter_state(inbound.state.clone()));
+                filters.push(HttpFilter::wasm("countersign-inbound", module, &config)?);
             }
         }
         filters.push(HttpFilter::router());
         Ok(filters)
+    }
+}
+
+/// What is not sent to the filter has no other to check it.
+fn check_left_out(config: &PluginConfig, checks: &mut Checks) {
+    let parsed = config.policies.iter().map(Resource::from_value);
+    let resources: Resources = parsed.filter_map(Result::ok).collect();
+    for error in RequestAuthentication::validate_all(&resources.request_authentication) {
+        checks.refuse("filter.config.policies", Problem::Policy(error));
     }
 }

@@ -227,24 +227,7 @@ impl Upstream {
     }
 
     fn check_name(&self, path: &str, checks: &mut Checks) {
-        let path = format!("{path}.name");
-        checks.not_empty(&path, &self.name);
-        // These names are taken, and a colon changes the name of Envoy's statistics.
-        let reserved = [AGENT_HTTP_CLUSTER, AGENT_SDS_CLUSTER].contains(&self.name.as_str());
-        if reserved
-            || self
-                .name
-                .chars()
-                .any(|c| c.is_whitespace() || c.is_control() || c == ':')
-        {
-            checks.refuse(
-                path,
-                Problem::BadText {
-                    value: self.name.clone(),
-                    expected: "a cluster name without spaces and colons, not one of the agent's",
-                },
-            );
-        }
+        check_cluster_name(&format!("{path}.name"), &self.name, checks);
     }
 
     fn check_retry(&self, path: &str, checks: &mut Checks) {
@@ -302,6 +285,26 @@ impl Upstream {
         {
             broken("retry.perTryTimeout", HoldRule::PerTryTimeout);
         }
+    }
+}
+
+/// A cluster's name: not taken, and one that statistics can show.
+pub(super) fn check_cluster_name(path: &str, name: &str, checks: &mut Checks) {
+    checks.not_empty(path, name);
+    // These names are taken, and a colon changes the name of Envoy's statistics.
+    let reserved = [AGENT_HTTP_CLUSTER, AGENT_SDS_CLUSTER].contains(&name);
+    if reserved
+        || name
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c == ':')
+    {
+        checks.refuse(
+            path,
+            Problem::BadText {
+                value: name.to_owned(),
+                expected: "a cluster name without spaces and colons, not one of the agent's",
+            },
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! Istio resources.
 
 use envoy_config::age::ConnectionAge;
-use envoy_config::istio::{EnvoyFilter, ImagePullPolicy, Service, WasmPlugin};
+use envoy_config::istio::{EnvoyFilter, ImagePullPolicy, Phase, Service, WasmPlugin};
 use envoy_config::sidecar::HttpVersion;
 
 use crate::support::{only, plugin, upstream};
@@ -16,6 +16,8 @@ fn istio_resources_are_checked() {
             url: "oci://registry.example/filter:1".to_owned(),
             sha256: None,
             image_pull_policy: ImagePullPolicy::default(),
+            phase: Phase::default(),
+            ports: Default::default(),
             config: plugin("inbound"),
         };
         assert!(spec.resource().is_ok());
@@ -35,13 +37,26 @@ fn istio_resources_are_checked() {
         plugin_spec(&|spec| spec.config = plugin("outbound")),
         "config.direction",
     );
+    only(plugin_spec(&|spec| spec.ports = [0, 80].into()), "ports");
+    only(
+        plugin_spec(&|spec| {
+            spec.phase = Phase::Authn;
+            spec.config.policies.push(serde_json::json!({
+                "apiVersion": "security.istio.io/v1",
+                "kind": "AuthorizationPolicy",
+                "metadata": {"name": "tokens", "namespace": "default"},
+                "spec": {"rules": [{"from": [{"source": {"requestPrincipals": ["*"]}}]}]},
+            }));
+        }),
+        "phase",
+    );
     let filter_spec = |change: &dyn Fn(&mut EnvoyFilter)| {
         let mut spec = EnvoyFilter {
             name: "countersign".to_owned(),
             namespace: "default".to_owned(),
             labels: Default::default(),
             agent_http: None,
-            direct_remote_address: false,
+            filter_state: Default::default(),
             services: vec![Service {
                 host: "httpbin.default.svc.cluster.local".to_owned(),
                 port: 8000,

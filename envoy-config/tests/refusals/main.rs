@@ -10,5 +10,7 @@
 
 mod clients;
 mod istio;
+mod resources;
 mod servers;
 mod support;
+mod tcp;

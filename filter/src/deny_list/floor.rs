@@ -5,11 +5,6 @@
 //! malformed bytes are no floor, and a floor raised by somebody else can only make this filter
 //! deny.
 
-use std::collections::BTreeSet;
-
-use identity::deny_list::ListKey;
-use identity::x509::Sha256Digest;
-
 use crate::host::{Host, HostError, Status};
 
 /// Epoch and sequence, ordered in that order.
@@ -19,18 +14,6 @@ pub type Floor = (u64, u64);
 const MAX_TEXT: usize = 41;
 /// How often a write that lost a race is tried again.
 const ATTEMPTS: u32 = 4;
-
-/// Key of the shared floor of a trust domain's list, signed by one of `keys`.
-///
-/// Shared data outlives every configuration. An authority that was made anew counts from the
-/// beginning and has another key, so the floor of the one before must not be its own.
-#[must_use]
-pub fn key(trust_domain: &str, keys: &[ListKey]) -> String {
-    let kids: BTreeSet<_> = keys.iter().map(ListKey::kid).collect();
-    let kids: Vec<_> = kids.into_iter().collect();
-    let keys = Sha256Digest::of(kids.join(",").as_bytes());
-    format!("countersign.deny_list.floor/{trust_domain}/{keys}")
-}
 
 /// Reads the shared floor; `None` where nobody has set one or what is there is none.
 ///

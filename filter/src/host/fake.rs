@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use crate::headers::HeaderBlock;
 use crate::host::{
     Buffer, Header, HeaderMap, Host, HostError, HttpCall, LocalResponse, LogLevel, MetricKind,
-    Status,
+    Side, Status,
 };
+use crate::pairs;
 
 /// A local reply the filter asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,6 +56,8 @@ struct State {
     log: Vec<(LogLevel, String)>,
     sent: Vec<Sent>,
     resumed: Vec<u32>,
+    let_go: Vec<(u32, Side)>,
+    closed: Vec<(u32, Side)>,
     called: Vec<Called>,
     calls: u32,
     tick: u32,
@@ -212,6 +216,18 @@ impl FakeHost {
         std::mem::take(&mut self.0.borrow_mut().resumed)
     }
 
+    /// Takes the connections resumed so far, each with the side whose bytes may go on.
+    #[must_use]
+    pub fn take_let_go(&self) -> Vec<(u32, Side)> {
+        std::mem::take(&mut self.0.borrow_mut().let_go)
+    }
+
+    /// Takes the connections closed so far, each with the side that was named.
+    #[must_use]
+    pub fn take_closed(&self) -> Vec<(u32, Side)> {
+        std::mem::take(&mut self.0.borrow_mut().closed)
+    }
+
     /// Takes the calls made so far.
     #[must_use]
     pub fn take_called(&self) -> Vec<Called> {
@@ -263,6 +279,21 @@ impl Host for FakeHost {
             .cloned())
     }
 
+    fn encoded_property(&self, path: &str) -> Result<Option<Vec<u8>>, HostError> {
+        self.property(&path.split('\0').collect::<Vec<_>>())
+    }
+
+    fn header_block(&self, map: HeaderMap) -> Result<HeaderBlock, HostError> {
+        let headers = self.header_map(map)?;
+        let pairs: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.as_slice(), value.as_slice()))
+            .collect();
+        HeaderBlock::parse(pairs::encode(&pairs)).ok_or(HostError::Malformed {
+            call: "proxy_get_header_map_pairs",
+        })
+    }
+
     fn header_map(&self, map: HeaderMap) -> Result<Vec<Header>, HostError> {
         const CALL: &str = "proxy_get_header_map_pairs";
         self.check(CALL)?;
@@ -304,6 +335,26 @@ impl Host for FakeHost {
         let mut state = self.0.borrow_mut();
         let context = state.context;
         state.resumed.push(context);
+        Ok(())
+    }
+
+    fn resume_connection(&self, side: Side) -> Result<(), HostError> {
+        const CALL: &str = "proxy_continue_stream";
+        self.check(CALL)?;
+        if side == Side::Upstream {
+            return refused(CALL, Status::Unimplemented);
+        }
+        let mut state = self.0.borrow_mut();
+        let context = state.context;
+        state.let_go.push((context, side));
+        Ok(())
+    }
+
+    fn close_connection(&self, side: Side) -> Result<(), HostError> {
+        self.check("proxy_close_stream")?;
+        let mut state = self.0.borrow_mut();
+        let context = state.context;
+        state.closed.push((context, side));
         Ok(())
     }
 

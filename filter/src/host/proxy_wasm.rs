@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::headers::HeaderBlock;
 use crate::host::{
     Buffer, Header, HeaderMap, Host, HostError, HttpCall, LocalResponse, LogLevel,
-    MAX_PROPERTY_BYTES, MetricKind,
+    MAX_PROPERTY_BYTES, MetricKind, Side,
 };
 use crate::{abi, pairs};
 
@@ -14,24 +15,21 @@ pub struct Proxy;
 
 impl Host for Proxy {
     fn property(&self, path: &[&str]) -> Result<Option<Vec<u8>>, HostError> {
-        match abi::property(&pairs::encode_path(path)) {
-            Ok(value) if value.len() > MAX_PROPERTY_BYTES => Err(HostError::TooLarge {
-                call: "proxy_get_property",
-                len: value.len(),
-                max: MAX_PROPERTY_BYTES,
-            }),
-            Ok(value) => Ok(Some(value)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        property(&pairs::encode_path(path))
+    }
+
+    fn encoded_property(&self, path: &str) -> Result<Option<Vec<u8>>, HostError> {
+        property(path.as_bytes())
+    }
+
+    fn header_block(&self, map: HeaderMap) -> Result<HeaderBlock, HostError> {
+        HeaderBlock::parse(abi::header_map(map_number(map))?).ok_or(HostError::Malformed {
+            call: "proxy_get_header_map_pairs",
+        })
     }
 
     fn header_map(&self, map: HeaderMap) -> Result<Vec<Header>, HostError> {
-        let map = match map {
-            HeaderMap::Request => 0,
-            HeaderMap::HttpCallResponse => 6,
-        };
-        pairs::decode(&abi::header_map(map)?).ok_or(HostError::Malformed {
+        pairs::decode(&abi::header_map(map_number(map))?).ok_or(HostError::Malformed {
             call: "proxy_get_header_map_pairs",
         })
     }
@@ -59,7 +57,16 @@ impl Host for Proxy {
     }
 
     fn resume_request(&self) -> Result<(), HostError> {
-        abi::resume_request()
+        const REQUEST: u32 = 0;
+        abi::continue_stream(REQUEST)
+    }
+
+    fn resume_connection(&self, side: Side) -> Result<(), HostError> {
+        abi::continue_stream(stream(side))
+    }
+
+    fn close_connection(&self, side: Side) -> Result<(), HostError> {
+        abi::close_stream(stream(side))
     }
 
     fn http_call(&self, call: &HttpCall<'_>) -> Result<u32, HostError> {
@@ -99,6 +106,7 @@ impl Host for Proxy {
         let kind = match kind {
             MetricKind::Counter => 0,
             MetricKind::Gauge => 1,
+            MetricKind::Histogram => 2,
         };
         abi::define_metric(kind, name)
     }
@@ -113,6 +121,34 @@ impl Host for Proxy {
 
     fn log(&self, level: LogLevel, message: &str) {
         log::log!(log::Level::from(level), "{message}");
+    }
+}
+
+/// The side's number in the ABI.
+const fn stream(side: Side) -> u32 {
+    match side {
+        Side::Downstream => 2,
+        Side::Upstream => 3,
+    }
+}
+
+fn property(path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+    match abi::property(path) {
+        Ok(value) if value.len() > MAX_PROPERTY_BYTES => Err(HostError::TooLarge {
+            call: "proxy_get_property",
+            len: value.len(),
+            max: MAX_PROPERTY_BYTES,
+        }),
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+const fn map_number(map: HeaderMap) -> u32 {
+    match map {
+        HeaderMap::Request => 0,
+        HeaderMap::HttpCallResponse => 6,
     }
 }
 

@@ -1,8 +1,8 @@
-use identity::deny_list::{ListKey, State};
+use identity::deny_list::{ListKey, ListSigners, State};
 use serde_json::json;
 
 use super::world::{HTTPBIN, NOW, REQUEST, ROOT, SLEEP, Signer, World};
-use crate::deny_list::floor;
+use crate::deny_list::shared::Keys;
 use crate::host::{Action, Status};
 
 fn with_list() -> World {
@@ -24,7 +24,7 @@ fn without_a_list_certificates_are_denied_and_the_first_poll_is_at_once() {
     world.tick();
     let called = world.host.take_called();
     assert_eq!(called[0].cluster, "agent");
-    assert_eq!(called[0].path, "/v1/denylist?since=0");
+    assert_eq!(called[0].path, "/v1/denylist?epoch=0&since=0");
     world.answer(called[0].token, "200", &world.signer.list(1, 1, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
     assert_eq!(world.host.metric("countersign_deny_list_sequence"), Some(1));
@@ -85,13 +85,21 @@ fn a_stale_list_denies_and_is_asked_for_anew() {
     let leaf = world.authority.leaf(SLEEP);
     world.deliver(&world.signer.list(1, 7, NOW, &[]));
     world.tick();
-    assert_eq!(world.host.take_called()[0].path, "/v1/denylist?since=7");
+    let path = "/v1/denylist?epoch=1&since=7";
+    assert_eq!(world.host.take_called()[0].path, path);
     world.host.advance(61_000);
     world.arrive(&leaf, "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_stale".to_owned()));
     world.tick();
     world.tick();
-    assert_eq!(world.host.take_called()[0].path, "/v1/denylist?since=0");
+    assert_eq!(world.host.take_called()[0].path, path);
+    // That this is the newest there is makes it no fresher; a newer one does.
+    let now = NOW + 120;
+    world.host.set_now(u64::try_from(now).unwrap());
+    world.answer(2, "204", "");
+    assert_eq!(ask(&world), Err("deny_list_stale".to_owned()));
+    world.deliver(world.signer.list(1, 8, now, &[]));
+    assert_eq!(ask(&world), Ok(()));
 }
 
 #[test]
@@ -111,8 +119,9 @@ fn a_wall_clock_that_is_set_back_does_not_keep_a_list_fresh() {
     world.host.advance(61_000);
     world.arrive(&leaf, "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_stale".to_owned()));
-    world.tick();
-    assert_eq!(world.host.take_called()[0].path, "/v1/denylist?since=0");
+    // Nor does the same list once more, which is of now again.
+    world.deliver(world.signer.list(1, 7, NOW, &[]));
+    assert_eq!(ask(&world), Err("deny_list_stale".to_owned()));
 }
 
 #[test]
@@ -163,7 +172,8 @@ fn an_older_list_is_refused_and_the_one_in_hand_stays() {
 fn the_floor_is_shared_between_threads_and_comes_from_the_configuration_too() {
     let world = with_list();
     let signer = ListKey::from_pem(&world.signer.public_pem()).unwrap();
-    let key = &floor::key("cluster.local", &[signer]);
+    let signers = ListSigners::Keys(vec![signer]);
+    let key = &Keys::of("cluster.local", &signers).floor;
     world.host.set_shared(key, b"1:10");
     world.deliver(&world.signer.list(1, 9, NOW, &[]));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
@@ -232,23 +242,38 @@ fn a_list_of_another_signer_is_refused() {
 }
 
 #[test]
-fn failures_are_asked_again_ever_more_rarely_and_never_given_up() {
+fn failures_are_asked_again_ever_more_rarely_but_never_more_so_than_the_interval() {
     let world = with_list();
     world.host.fail("proxy_http_call", Status::InternalFailure);
-    let mut pauses = Vec::new();
-    for _ in 0..10 {
-        world.tick();
-        pauses.push(world.host.tick());
-    }
-    assert_eq!(
-        pauses,
-        [50, 100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000]
-    );
+    let pauses = |world: &World| -> Vec<u32> {
+        let pause = |_| {
+            world.tick();
+            world.host.tick()
+        };
+        (0..6).map(pause).collect()
+    };
+    assert_eq!(pauses(&world), [50, 100, 200, 400, 500, 500]);
     // One line for the row, not ten.
     assert_eq!(world.host.take_log().len(), 1);
     world.host.mend("proxy_http_call");
     world.deliver(&world.signer.list(1, 1, NOW, &[]));
     assert_eq!(world.host.tick(), 500);
+    // With a list in hand an agent that is back is found within the interval.
+    world.host.fail("proxy_http_call", Status::InternalFailure);
+    assert_eq!(pauses(&world), [500; 6]);
+}
+
+#[test]
+fn a_long_interval_does_not_delay_what_failed_by_more_than_a_second() {
+    let world = World::bare();
+    let mut config = world.with_deny_list(world.inbound_config());
+    config["denyList"]["pollMilliseconds"] = json!(20_000);
+    assert!(world.configure(&config));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
+    assert_eq!(world.host.tick(), 20_000);
+    world.host.fail("proxy_http_call", Status::InternalFailure);
+    world.tick();
+    assert_eq!(world.host.tick(), 1_000);
 }
 
 #[test]
@@ -314,7 +339,7 @@ fn a_reply_that_never_comes_is_given_up() {
     let world = with_list();
     world.tick();
     assert_eq!(world.host.take_called().len(), 1);
-    assert_eq!(world.host.tick(), 3000);
+    assert_eq!(world.host.tick(), 1500);
     world.tick();
     assert_eq!(world.host.take_called().len(), 0);
     world.tick();

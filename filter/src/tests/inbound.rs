@@ -8,12 +8,15 @@ fn allows_the_workload_that_the_policy_names() {
     let world = World::inbound();
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get?x=1");
     assert_eq!(world.decide(), Ok(()));
-    assert_eq!(
+    let counted = || {
         world
             .host
-            .metric("countersign_decision_allow_matched_allow"),
-        Some(1)
-    );
+            .metric("countersign_decision_allow_matched_allow")
+    };
+    assert_eq!(counted(), None, "the proxy is told once a second");
+    assert_eq!(world.host.tick(), 1000);
+    world.tick();
+    assert_eq!(counted(), Some(1));
     assert_eq!(world.host.take_log(), []);
 }
 

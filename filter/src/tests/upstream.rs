@@ -9,6 +9,8 @@ fn a_reused_connection_is_decided_at_once() {
     world.send_to(REQUEST, "httpbin");
     world.connect(&world.authority.leaf(HTTPBIN));
     assert_eq!(world.decide(), Ok(()));
+    world.vm.on_delete(REQUEST);
+    world.tick();
     assert_eq!(world.host.tick(), 0);
     assert_eq!(
         world
@@ -77,8 +79,10 @@ fn holds_until_the_server_is_known_and_lets_the_right_one_pass() {
     world.tick();
     assert_eq!(world.host.take_resumed(), [REQUEST]);
     assert_eq!(world.vm.on_request_rest(REQUEST), Action::Continue);
-    assert_eq!(world.host.tick(), 0);
     assert_eq!(world.host.take_sent(), []);
+    world.vm.on_delete(REQUEST);
+    world.tick();
+    assert_eq!(world.host.tick(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED_SIGNING};
 use aws_lc_rs::signature::{EcdsaKeyPair, UnparsedPublicKey};
 use identity::UnixTime;
-use identity::deny_list::{ListKey, Payload, PayloadEntry, State, assemble, signing_input};
+use identity::deny_list::{Entries, Entry, Head, ListKey, State, Update, assemble, signing_input};
 use identity::x509::Sha256Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -98,31 +98,30 @@ impl Signer {
             .to_pem()
     }
 
+    /// A list of all entries, as it travels.
     pub(crate) fn list(
         &self,
         epoch: u64,
         sequence: u64,
         issued: i64,
         entries: &[(Sha256Digest, State)],
-    ) -> String {
-        let since = UnixTime::from_secs(issued);
-        let payload = Payload {
-            schema_version: 1,
-            epoch,
-            sequence,
-            issued: UnixTime::from_secs(issued),
-            expires: UnixTime::from_secs(issued + 60),
-            entries: entries
-                .iter()
-                .map(|&(sha256, state)| PayloadEntry {
-                    sha256,
-                    state,
-                    since,
-                })
-                .collect(),
-        };
+    ) -> Vec<u8> {
+        let entries = denied(entries);
+        let head = self.head((epoch, sequence), issued, &entries, None);
+        Update::full(&head, &entries)
+    }
+
+    /// The signed head of a list, with a certificate in it or without.
+    pub(crate) fn head(
+        &self,
+        position: (u64, u64),
+        issued: i64,
+        entries: &Entries,
+        certificate: Option<&[u8]>,
+    ) -> Vec<u8> {
+        let head = Head::of(entries, position, UnixTime::from_secs(issued), 60).unwrap();
         let key = ListKey::from_spki_der(&self.0.subject_public_key_info()).unwrap();
-        let input = signing_input(&payload, key.kid());
+        let input = signing_input(&head, key.kid(), certificate);
         let pair =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.0.serialize_der())
                 .unwrap();
@@ -131,6 +130,17 @@ impl Signer {
             .unwrap();
         assemble(&input, signature.as_ref().try_into().unwrap())
     }
+}
+
+/// Entries since [`NOW`].
+pub(crate) fn denied(entries: &[(Sha256Digest, State)]) -> Entries {
+    let since = UnixTime::from_secs(NOW);
+    let entry = |&(sha256, state)| Entry {
+        sha256,
+        state,
+        since,
+    };
+    Entries::new(entries.iter().map(entry).collect()).unwrap()
 }
 
 /// Envoy's `verify_signature`, for ECDSA on P-256 with SHA-256.
@@ -345,19 +355,23 @@ impl World {
     }
 
     /// Answers the call with this token.
-    pub(crate) fn answer(&self, token: u32, status: &str, body: &str) {
+    pub(crate) fn answer(&self, token: u32, status: &str, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
         self.host.enter(ROOT);
         self.host
             .set_headers(HeaderMap::HttpCallResponse, &[(":status", status)]);
-        self.host
-            .set_buffer(Buffer::HttpCallResponseBody, body.as_bytes());
+        self.host.set_buffer(Buffer::HttpCallResponseBody, body);
         self.vm.on_http_call_response(ROOT, token, 1, body.len());
     }
 
     /// Polls once and answers with this list.
-    pub(crate) fn deliver(&self, list: &str) {
-        self.tick();
-        let called = self.host.take_called();
+    pub(crate) fn deliver(&self, list: impl AsRef<[u8]>) {
+        // Other things may be due before the poll.
+        let called = (0..8).find_map(|_| {
+            self.tick();
+            Some(self.host.take_called()).filter(|called| !called.is_empty())
+        });
+        let called = called.unwrap_or_default();
         let [call] = called.as_slice() else {
             panic!("one call, not {called:?}")
         };

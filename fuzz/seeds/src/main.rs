@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use identity::UnixTime;
-use identity::deny_list::{Payload, PayloadEntry, SCHEMA_VERSION, State, signing_input};
+use identity::deny_list::{Changes, Entries, Entry, Head, State, Update, assemble, signing_input};
 use identity::x509::Sha256Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -45,29 +45,23 @@ fn main() -> Result<(), Box<dyn Error>> {
             key.public_key_pem().as_bytes(),
         )?;
     }
-    let now = UnixTime::from_secs(1_767_225_600);
-    let payload = Payload {
-        schema_version: SCHEMA_VERSION,
-        epoch: 1,
-        sequence: 7,
-        issued: now,
-        expires: UnixTime::from_secs(1_767_225_660),
-        entries: vec![
-            PayloadEntry {
-                sha256: Sha256Digest::of(b"1"),
-                state: State::Revoked,
-                since: now,
-            },
-            PayloadEntry {
-                sha256: Sha256Digest::of(b"2"),
-                state: State::Suspended,
-                since: now,
-            },
-        ],
-    };
-    let input = signing_input(&payload, "kid");
-    write("deny_list", "signed", &input)?;
-    write("deny_list", "payload", PAYLOAD.as_bytes())?;
+    deny_lists()?;
+    for (name, path) in [
+        ("plain", "/ip"),
+        ("dots", "/a/../b/./c"),
+        ("escaped", "/a%2f..%2Fb%41%"),
+        ("slashes", "//a///b/"),
+        ("backslash", "/a\\..\\b"),
+        ("query", "/a?b=/../c#d"),
+    ] {
+        write("path", name, path.as_bytes())?;
+    }
+    for (name, policy) in POLICIES {
+        write("policy_yaml", name, policy.as_bytes())?;
+    }
+    copy_policies(Path::new("../policy/corpus"))?;
+    write("plugin_config", "inbound", inbound()?.as_bytes())?;
+    write("plugin_config", "outbound", OUTBOUND.as_bytes())?;
     for (name, id) in [
         ("istio", HTTPBIN),
         ("root", "spiffe://example.org"),
@@ -122,4 +116,83 @@ fn write(target: &str, name: &str, content: &[u8]) -> Result<(), Box<dyn Error>>
 }
 
 const UPPER: &str = "SPIFFE://Example.ORG/A/b";
-const PAYLOAD: &str = r#"{"schemaVersion":1,"epoch":1,"sequence":7,"issued":1767225600,"expires":1767225660,"entries":[{"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","state":"revoked","since":1767225600}]}"#;
+const POLICIES: [(&str, &str); 3] = [
+    (
+        "allow",
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: default}\n\
+         spec:\n  selector: {matchLabels: {app: httpbin}}\n  action: ALLOW\n  rules:\n\
+         - from: [{source: {principals: [cluster.local/ns/default/sa/sleep], notNamespaces: [x-*]}}]\n\
+         \u{20} to: [{operation: {methods: [GET], paths: [/admin/*], hosts: ['*.default'], ports: ['80']}}]\n\
+         \u{20} when: [{key: 'request.headers[x-role]', values: [admin]}]\n",
+    ),
+    (
+        "deny",
+        "kind: AuthorizationPolicy\napiVersion: security.istio.io/v1\nmetadata: {name: d}\nspec: {action: DENY, rules: [{from: \
+         [{source: {ipBlocks: [10.0.0.0/8], notRemoteIpBlocks: ['::1']}}]}]}\n---\n",
+    ),
+    (
+        "mtls",
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: default}\n\
+         spec: {mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: PERMISSIVE}}}\n",
+    ),
+];
+const OUTBOUND: &str = r#"{"schemaVersion":1,"direction":"outbound","workload":{"namespace":"default"},"trustDomain":"cluster.local","trust":{"cluster.local":{"issuers":[]}},"secureNaming":{"clusters":{"a":["spiffe://cluster.local/b"]},"hold":{"milliseconds":5}},"denyList":{"cluster":"agent","authority":"spiffe://cluster.local/countersign/authority/deny-list","stale":{"graceSeconds":30}}}"#;
+
+fn deny_lists() -> Result<(), Box<dyn Error>> {
+    let now = UnixTime::from_secs(1_767_225_600);
+    let entry = |of: &[u8], state| Entry {
+        sha256: Sha256Digest::of(of),
+        state,
+        since: now,
+    };
+    // Those that the fuzz target holds, and others.
+    let held = Entries::new(vec![
+        entry(b"1", State::Revoked),
+        entry(b"2", State::Suspended),
+        entry(b"3", State::Revoked),
+    ])?;
+    let next = Entries::new(vec![
+        entry(b"2", State::Revoked),
+        entry(b"4", State::Revoked),
+    ])?;
+    let head = Head::of(&next, (1, 2), now, 60).ok_or("no head")?;
+    let jws = assemble(&signing_input(&head, KID, None), &[1; 64]);
+    let changes = Changes::between(&held, &next);
+    for (name, which, bytes) in [
+        ("full", 0, Update::full(&jws, &next)),
+        ("delta", 0, Update::delta(&jws, (1, 1), &changes)),
+        ("head", 1, HEAD.as_bytes().to_vec()),
+        ("entries", 2, next.as_bytes().to_vec()),
+        ("changes", 3, changes.as_bytes().to_vec()),
+    ] {
+        write("deny_list", name, &[&[which], bytes.as_slice()].concat())?;
+    }
+    Ok(())
+}
+
+fn inbound() -> Result<String, Box<dyn Error>> {
+    let params = authority();
+    let issuer = params
+        .self_signed(&KeyPair::generate()?)?
+        .pem()
+        .replace('\n', "\\n");
+    Ok(format!(
+        r#"{{"schemaVersion":1,"direction":"inbound","workload":{{"namespace":"default"}},"trustDomain":"cluster.local","trust":{{"cluster.local":{{"issuers":["{issuer}"]}}}},"policies":[{{"apiVersion":"security.istio.io/v1","kind":"AuthorizationPolicy","metadata":{{"name":"a","namespace":"default"}},"spec":{{"rules":[{{"to":[{{"operation":{{"paths":["/a*"]}}}}]}}]}}}}],"decisionLog":{{"allowed":"all"}}}}"#
+    ))
+}
+
+/// Each policy of the policy crate's own corpus is a document of its own.
+fn copy_policies(folder: &Path) -> Result<(), Box<dyn Error>> {
+    for file in fs::read_dir(folder)? {
+        let file = file?;
+        let name = file.file_name().into_string().map_err(|_bytes| "a name")?;
+        if name.ends_with(".yaml") {
+            write("policy_yaml", &name, &fs::read(file.path())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The key id of the fuzz target's key.
+const KID: &str = "5cd252fb0ce8932436faf8ccd1040981b89ee4ad6b9fe9e2a2b7e71aacb27cd3";
+const HEAD: &str = r#"{"schemaVersion":2,"epoch":1,"sequence":7,"issued":1767225600,"expires":1767225660,"count":2,"entriesSha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}"#;

@@ -1,26 +1,36 @@
 //! Why a deny list or its key is refused.
 
-use crate::UnixTime;
 use crate::deny_list::{
-    MAX_CLOCK_AHEAD_SECONDS, MAX_ENTRIES, MAX_JWS_BYTES, MAX_LIFE_SECONDS, SCHEMA_VERSION,
+    MAX_CLOCK_AHEAD_SECONDS, MAX_ENTRIES, MAX_HEAD_BYTES, MAX_LIFE_SECONDS, MAX_UPDATE_BYTES,
+    RECORD_BYTES, SCHEMA_VERSION,
 };
 use crate::pem::PemError;
-use crate::x509::Sha256Digest;
+use crate::x509::{Sha256Digest, SvidError};
+use crate::{SpiffeId, UnixTime};
 
 /// Why a deny list is refused. The list held until then stays.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DenyListError {
     /// More bytes than the limit.
-    #[error("deny list is {len} bytes, limit is {MAX_JWS_BYTES}")]
+    #[error("deny list is {len} bytes, limit is {MAX_UPDATE_BYTES}")]
     TooLarge {
         /// Length found, in bytes.
         len: usize,
     },
+    /// Not cut as updates are.
+    #[error("deny list is not an update of a known form")]
+    NotUpdate,
+    /// A head of more bytes than the limit.
+    #[error("deny list head is {len} bytes, limit is {MAX_HEAD_BYTES}")]
+    HeadTooLarge {
+        /// Length found, in bytes.
+        len: usize,
+    },
     /// Not three parts of base64url without padding (RFC 7515 §7.1).
-    #[error("deny list is not a JWS in compact serialization")]
+    #[error("deny list head is not a JWS in compact serialization")]
     NotJws,
-    /// The header is not exactly `alg` ES256, `kid` and this list's `typ`.
+    /// The header is not exactly `alg` ES256, `kid`, this list's `typ` and maybe `x5c`.
     #[error("deny list header is refused: {problem}")]
     BadHeader {
         /// What is wrong with it.
@@ -32,12 +42,15 @@ pub enum DenyListError {
         /// The key id, at most 64 characters of it.
         kid: String,
     },
+    /// The signer's certificate is not one of the authority that is pinned.
+    #[error(transparent)]
+    BadSigner(#[from] SignerError),
     /// The key named did not make the signature.
     #[error("deny list signature is not its key's")]
     BadSignature,
-    /// The payload is not that of schema version 1.
-    #[error("deny list payload is malformed at line {line}, column {column}")]
-    BadPayload {
+    /// The head is not that of schema version 2.
+    #[error("deny list head is malformed at line {line}, column {column}")]
+    BadHead {
         /// Line of the JSON, from 1.
         line: usize,
         /// Column of the JSON, from 1.
@@ -49,20 +62,20 @@ pub enum DenyListError {
         /// The version found.
         found: u32,
     },
-    /// More entries than the limit.
-    #[error("deny list has more than {MAX_ENTRIES} entries")]
-    TooManyEntries,
-    /// One certificate twice.
-    #[error("deny list has certificate {sha256} twice")]
-    DuplicateEntry {
-        /// The certificate.
-        sha256: Sha256Digest,
-    },
     /// `expires` is not after `issued`, or later than the longest life allows.
     #[error("deny list lives {seconds} s, expected 1 to {MAX_LIFE_SECONDS}")]
     BadLife {
         /// Seconds from `issued` to `expires`.
         seconds: i64,
+    },
+    /// The entries are not the head's, or none.
+    #[error(transparent)]
+    BadEntries(#[from] EntriesError),
+    /// Changes to another list than the one in hand.
+    #[error("deny list changes are made to {}/{}, which is not held", base.0, base.1)]
+    OtherBase {
+        /// Epoch and sequence of the list they are made to.
+        base: (u64, u64),
     },
     /// The list is not of now: it expired, or comes from the future.
     #[error(transparent)]
@@ -89,15 +102,18 @@ impl DenyListError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "list_too_large",
+            Self::NotUpdate => "list_not_update",
+            Self::HeadTooLarge { .. } => "list_head_too_large",
             Self::NotJws => "list_not_jws",
             Self::BadHeader { .. } => "list_bad_header",
             Self::UnknownKey { .. } => "list_unknown_key",
+            Self::BadSigner(_) => "list_bad_signer",
             Self::BadSignature => "list_bad_signature",
-            Self::BadPayload { .. } => "list_bad_payload",
+            Self::BadHead { .. } => "list_bad_head",
             Self::UnknownSchema { .. } => "list_unknown_schema",
-            Self::TooManyEntries => "list_too_many_entries",
-            Self::DuplicateEntry { .. } => "list_duplicate_entry",
             Self::BadLife { .. } => "list_bad_life",
+            Self::BadEntries(_) => "list_bad_entries",
+            Self::OtherBase { .. } => "list_other_base",
             Self::NotCurrent(Currency::Expired { .. }) => "list_expired",
             Self::NotCurrent(Currency::FromTheFuture { .. }) => "list_from_the_future",
             Self::RolledBack { .. } => "list_rolled_back",
@@ -109,8 +125,9 @@ impl DenyListError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderProblem {
-    /// Not a JSON object of exactly `alg`, `kid` and `typ`, each a string, each once.
-    #[error("not an object of alg, kid and typ")]
+    /// Not a JSON object of `alg`, `kid` and `typ`, each a string, each once, and maybe `x5c`, an
+    /// array of one string in base64.
+    #[error("not an object of alg, kid, typ and at most one certificate in x5c")]
     Malformed,
     /// `alg` is not `ES256`.
     #[error("alg is not ES256")]
@@ -118,6 +135,86 @@ pub enum HeaderProblem {
     /// `typ` is not `countersign-deny-list+jws`.
     #[error("typ is not countersign-deny-list+jws")]
     Type,
+}
+
+/// Why a signer's certificate is refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignerError {
+    /// An authority is pinned, and the header has no `x5c`.
+    #[error("deny list signer shows no certificate")]
+    NoCertificate,
+    /// It is no strict X509-SVID, not valid now, or signed by none of the issuers.
+    #[error("deny list signer's certificate is refused")]
+    Certificate(#[source] SvidError),
+    /// It is of another identity.
+    #[error("deny list signer is {found}")]
+    OtherIdentity {
+        /// The identity found.
+        found: SpiffeId,
+    },
+    /// It has an extended key usage, so it was made for something else.
+    #[error("deny list signer's certificate is one for TLS")]
+    ForTls,
+    /// Its key is not the one named, or not on P-256.
+    #[error("deny list signer's certificate is for another key")]
+    OtherKey,
+    /// The list in hand denies it.
+    #[error("deny list signer's certificate is revoked or suspended")]
+    Denied,
+}
+
+/// Why the entries of a list, or changes of them, are refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntriesError {
+    /// More than the limit.
+    #[error("deny list has {count} entries, limit is {MAX_ENTRIES}")]
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+    /// Not a whole number of records.
+    #[error("deny list entries are {len} bytes, expected a multiple of {RECORD_BYTES}")]
+    NotRecords {
+        /// Length found, in bytes.
+        len: usize,
+    },
+    /// A record whose digest is below that of the one before.
+    #[error("deny list entries are not sorted after entry {at}")]
+    NotSorted {
+        /// The earlier record's place, from 0.
+        at: usize,
+    },
+    /// One certificate twice.
+    #[error("deny list has certificate {sha256} twice")]
+    Twice {
+        /// The certificate.
+        sha256: Sha256Digest,
+    },
+    /// A record whose state is none.
+    #[error("deny list entry {at} has a state that is none")]
+    BadState {
+        /// The record's place, from 0.
+        at: usize,
+    },
+    /// A time that no record can hold.
+    #[error("deny list entry is since {since}, which cannot be written")]
+    BadTime {
+        /// The time.
+        since: UnixTime,
+    },
+    /// Another number of entries than the head says.
+    #[error("deny list has {found} entries, its head says {expected}")]
+    OtherCount {
+        /// How many there are.
+        found: usize,
+        /// How many the head says.
+        expected: u32,
+    },
+    /// Other entries than those the head was signed for.
+    #[error("deny list entries are not those of the head")]
+    OtherDigest,
 }
 
 /// Why a list is not of now.

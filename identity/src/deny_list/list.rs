@@ -1,100 +1,39 @@
-//! A verified list, ready for look-ups.
+//! A list ready for look-ups.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 use crate::UnixTime;
-use crate::deny_list::error::DenyListError;
-use crate::deny_list::payload::{Payload, PayloadEntry, SCHEMA_VERSION};
-use crate::deny_list::{MAX_ENTRIES, MAX_LIFE_SECONDS};
+use crate::deny_list::entries::Entries;
+use crate::deny_list::entry::DenyEntry;
+use crate::deny_list::error::{DenyListError, EntriesError};
+use crate::deny_list::head::Head;
 use crate::x509::{Sha256Digest, X509Svid};
 
-/// A deny list whose signature, schema and numbers were checked. Made by
-/// [`verify`](crate::deny_list::verify), or by the signer itself from its own [`Payload`].
+/// A deny list: a head and the entries it stands for. Two lists that differ only in their heads
+/// share their entries.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DenyList {
-    epoch: u64,
-    sequence: u64,
-    issued: UnixTime,
-    expires: UnixTime,
-    /// Sorted by digest: 48 bytes an entry, and at the limit a look-up is 17 comparisons.
-    entries: Vec<PayloadEntry>,
-}
-
-/// Why, and since when, a certificate is denied.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct DenyEntry {
-    /// Revoked or suspended.
-    pub state: State,
-    /// Since when.
-    pub since: UnixTime,
-}
-
-/// How a certificate is denied.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// For good.
-    Revoked,
-    /// Until it is resumed (RFC 5280 §5.3.1 `certificateHold`).
-    Suspended,
-}
-
-impl State {
-    /// The state's name in lower case, as in the payload.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Revoked => "revoked",
-            Self::Suspended => "suspended",
-        }
-    }
+    head: Head,
+    entries: Arc<Entries>,
 }
 
 impl DenyList {
-    /// Checks the numbers of a payload and makes it searchable. Neither signature nor time of day
-    /// are checked: that is [`verify`](crate::deny_list::verify)'s.
+    /// Puts a head and its entries together. Neither signature nor time of day are checked: that is
+    /// [`verify`](crate::deny_list::verify)'s, from which a verifier has its head.
     ///
     /// # Errors
-    /// [`DenyListError::UnknownSchema`], [`DenyListError::BadLife`],
-    /// [`DenyListError::TooManyEntries`], [`DenyListError::DuplicateEntry`].
-    pub fn from_payload(payload: Payload) -> Result<Self, DenyListError> {
-        let Payload {
-            schema_version,
-            epoch,
-            sequence,
-            issued,
-            expires,
-            mut entries,
-        } = payload;
-        if schema_version != SCHEMA_VERSION {
-            return Err(DenyListError::UnknownSchema {
-                found: schema_version,
-            });
+    /// [`DenyListError::UnknownSchema`], [`DenyListError::BadLife`], [`DenyListError::BadEntries`]
+    /// where these are not the head's entries.
+    pub fn new(head: Head, entries: Arc<Entries>) -> Result<Self, DenyListError> {
+        head.check_numbers()?;
+        let (found, expected) = (entries.len(), head.count);
+        if u32::try_from(found) != Ok(expected) {
+            return Err(EntriesError::OtherCount { found, expected }.into());
         }
-        let seconds = expires.secs_since(issued);
-        if !(1..=MAX_LIFE_SECONDS).contains(&seconds) {
-            return Err(DenyListError::BadLife { seconds });
+        if entries.digest() != head.entries_sha256 {
+            return Err(EntriesError::OtherDigest.into());
         }
-        if entries.len() > MAX_ENTRIES {
-            return Err(DenyListError::TooManyEntries);
-        }
-        entries.sort_unstable_by_key(|entry| entry.sha256);
-        let twice = entries
-            .iter()
-            .zip(entries.iter().skip(1))
-            .find_map(|(one, next)| (one.sha256 == next.sha256).then_some(one.sha256));
-        if let Some(sha256) = twice {
-            return Err(DenyListError::DuplicateEntry { sha256 });
-        }
-        entries.shrink_to_fit();
-        Ok(Self {
-            epoch,
-            sequence,
-            issued,
-            expires,
-            entries,
-        })
+        Ok(Self { head, entries })
     }
 
     /// What the list says of the certificate with this SHA-256.
@@ -103,14 +42,7 @@ impl DenyList {
     /// certificate has a second SHA-256.
     #[must_use]
     pub fn state(&self, sha256: &Sha256Digest) -> Option<DenyEntry> {
-        let at = self
-            .entries
-            .binary_search_by(|entry| entry.sha256.cmp(sha256))
-            .ok()?;
-        self.entries.get(at).map(|entry| DenyEntry {
-            state: entry.state,
-            since: entry.since,
-        })
+        self.entries.get(sha256)
     }
 
     /// What the list says of this certificate, in either form of its signature (see
@@ -124,31 +56,49 @@ impl DenyList {
     /// Whether the list may no longer be relied on: `now` is `expires` or later.
     #[must_use]
     pub fn is_stale(&self, now: UnixTime) -> bool {
-        now >= self.expires
+        now >= self.head.expires
+    }
+
+    /// The signed part.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The certificates on it.
+    #[must_use]
+    pub const fn entries(&self) -> &Arc<Entries> {
+        &self.entries
+    }
+
+    /// Epoch and sequence, in the order in which lists follow each other.
+    #[must_use]
+    pub const fn position(&self) -> (u64, u64) {
+        self.head.position()
     }
 
     /// The epoch.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
-        self.epoch
+        self.head.epoch
     }
 
     /// The sequence within the epoch.
     #[must_use]
     pub const fn sequence(&self) -> u64 {
-        self.sequence
+        self.head.sequence
     }
 
     /// When it was signed.
     #[must_use]
     pub const fn issued(&self) -> UnixTime {
-        self.issued
+        self.head.issued
     }
 
     /// When it is stale.
     #[must_use]
     pub const fn expires(&self) -> UnixTime {
-        self.expires
+        self.head.expires
     }
 
     /// How many certificates are on it.
@@ -161,11 +111,5 @@ impl DenyList {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// The certificates, sorted by digest.
-    #[must_use]
-    pub fn entries(&self) -> &[PayloadEntry] {
-        &self.entries
     }
 }

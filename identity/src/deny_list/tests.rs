@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -11,8 +13,11 @@ use crate::x509::{
     BadSignature, Sha256Digest, SignatureAlgorithm, SvidProfile, VerifySignature, X509Svid,
 };
 
+mod entries;
+mod history;
 mod jws;
-mod payload;
+mod signer;
+mod update;
 
 const NOW: UnixTime = UnixTime::from_secs(1_767_225_600);
 
@@ -33,19 +38,19 @@ impl Signer {
         }
     }
 
-    fn sign(&self, payload: &Payload) -> String {
-        self.sign_input(&signing_input(payload, self.public.kid()))
+    fn sign(&self, head: &Head) -> Vec<u8> {
+        self.sign_input(&signing_input(head, self.public.kid(), None))
     }
 
-    fn sign_input(&self, input: &[u8]) -> String {
+    fn sign_input(&self, input: &[u8]) -> Vec<u8> {
         let signature = self.pair.sign(&SystemRandom::new(), input).unwrap();
         assemble(input, &signature.as_ref().try_into().unwrap())
     }
 
-    /// Signs any header and payload, as text.
-    fn sign_text(&self, header: &str, payload: &str) -> String {
-        let [header, payload] = [header, payload].map(|part| URL_SAFE_NO_PAD.encode(part));
-        self.sign_input(format!("{header}.{payload}").as_bytes())
+    /// Signs any header and head, as text.
+    fn sign_text(&self, header: &str, head: &str) -> Vec<u8> {
+        let [header, head] = [header, head].map(|part| URL_SAFE_NO_PAD.encode(part));
+        self.sign_input(format!("{header}.{head}").as_bytes())
     }
 
     fn header(&self) -> String {
@@ -53,63 +58,82 @@ impl Signer {
         format!(r#"{{"alg":"ES256","kid":"{kid}","typ":"countersign-deny-list+jws"}}"#)
     }
 
-    fn verify(&self, jws: &str) -> Result<DenyList, DenyListError> {
-        verify(
-            jws.as_bytes(),
-            std::slice::from_ref(&self.public),
-            &AwsLc,
-            NOW,
-            None,
-        )
+    fn signers(&self) -> ListSigners {
+        ListSigners::Keys(vec![self.public.clone()])
+    }
+
+    fn verify(&self, jws: &[u8]) -> Result<Head, DenyListError> {
+        verify(jws, &check(&self.signers()))
+    }
+
+    /// Verifies an update against the list in hand.
+    fn take(&self, update: Vec<u8>, held: Option<&DenyList>) -> Result<DenyList, DenyListError> {
+        let signers = self.signers();
+        let check = Check {
+            held,
+            ..check(&signers)
+        };
+        Update::parse(update)?.verify(&check)
+    }
+
+    /// The list of these entries at a position, with its signed head.
+    fn list(&self, position: (u64, u64), entries: &Arc<Entries>) -> (Vec<u8>, DenyList) {
+        let head = Head::of(entries, position, NOW, 60).unwrap();
+        let jws = self.sign(&head);
+        (jws, DenyList::new(head, Arc::clone(entries)).unwrap())
     }
 }
 
-fn entry(of: &[u8], state: State) -> PayloadEntry {
-    PayloadEntry {
+/// At [`NOW`], with nothing in hand.
+fn check(signers: &ListSigners) -> Check<'_> {
+    Check {
+        signers,
+        verifier: &AwsLc,
+        now: NOW,
+        floor: None,
+        held: None,
+    }
+}
+
+fn entry(of: &[u8], state: State) -> Entry {
+    Entry {
         sha256: Sha256Digest::of(of),
         state,
         since: NOW,
     }
 }
 
-fn payload() -> Payload {
-    Payload {
-        schema_version: 1,
-        epoch: 1,
-        sequence: 7,
-        issued: NOW,
-        expires: NOW.plus_secs(60).unwrap(),
-        entries: vec![
-            entry(b"one", State::Revoked),
-            entry(b"two", State::Suspended),
-        ],
-    }
+fn two() -> Entries {
+    Entries::new(vec![
+        entry(b"one", State::Revoked),
+        entry(b"two", State::Suspended),
+    ])
+    .unwrap()
+}
+
+fn head() -> Head {
+    Head::of(&two(), (1, 7), NOW, 60).unwrap()
+}
+
+/// `count` revoked certificates, numbered from `first`.
+fn revoked(first: u32, count: u32) -> Arc<Entries> {
+    let entries = (first..first + count).map(|number| entry(&number.to_be_bytes(), State::Revoked));
+    Arc::new(Entries::new(entries.collect()).unwrap())
 }
 
 #[test]
 fn a_signed_list_answers_for_its_certificates() {
     let signer = Signer::new();
-    let list = signer.verify(&signer.sign(&payload())).unwrap();
+    let update = Update::full(&signer.sign(&head()), &two());
+    let list = signer.take(update, None).unwrap();
     assert_eq!((list.epoch(), list.sequence(), list.len()), (1, 7, 2));
     assert_eq!(
         (list.issued(), list.expires()),
         (NOW, NOW.plus_secs(60).unwrap())
     );
-    let state = |of: &[u8]| list.state(&Sha256Digest::of(of));
-    assert_eq!(
-        state(b"one"),
-        Some(DenyEntry {
-            state: State::Revoked,
-            since: NOW
-        })
-    );
-    assert_eq!(
-        state(b"two"),
-        Some(DenyEntry {
-            state: State::Suspended,
-            since: NOW
-        })
-    );
+    let state = |of: &[u8]| list.state(&Sha256Digest::of(of)).map(|found| found.state);
+    assert_eq!(state(b"one"), Some(State::Revoked));
+    assert_eq!(state(b"two"), Some(State::Suspended));
     assert_eq!(state(b"three"), None);
 }
 
@@ -121,16 +145,12 @@ fn a_revoked_certificate_is_denied_in_both_forms_of_its_signature() {
     };
     let (revoked, other) = (svid(&authority), svid(&authority));
     for sha256 in [revoked.sha256(), revoked.twin_sha256().unwrap()] {
-        let entries = vec![PayloadEntry {
+        let entries = Entries::new(vec![Entry {
             sha256,
             state: State::Revoked,
             since: NOW,
-        }];
-        let list = DenyList::from_payload(Payload {
-            entries,
-            ..payload()
-        })
-        .unwrap();
+        }]);
+        let (_, list) = Signer::new().list((1, 1), &Arc::new(entries.unwrap()));
         let denied = DenyEntry {
             state: State::Revoked,
             since: NOW,
@@ -142,24 +162,41 @@ fn a_revoked_certificate_is_denied_in_both_forms_of_its_signature() {
 
 #[test]
 fn is_stale_from_its_expiry_on() {
-    let list = DenyList::from_payload(payload()).unwrap();
+    let (_, list) = Signer::new().list((1, 7), &Arc::new(two()));
     assert!(!list.is_stale(NOW.plus_secs(59).unwrap()));
     assert!(list.is_stale(NOW.plus_secs(60).unwrap()));
 }
 
 #[test]
+fn a_head_and_entries_that_differ_are_no_list() {
+    let other = Entries::new(vec![
+        entry(b"one", State::Revoked),
+        entry(b"two", State::Revoked),
+    ]);
+    let differ = |entries: Entries| DenyList::new(head(), Arc::new(entries)).unwrap_err();
+    assert_eq!(
+        differ(other.unwrap()),
+        DenyListError::BadEntries(EntriesError::OtherDigest)
+    );
+    let (found, expected) = (0, 2);
+    assert_eq!(
+        differ(Entries::default()),
+        DenyListError::BadEntries(EntriesError::OtherCount { found, expected })
+    );
+}
+
+#[test]
 fn refuses_lists_that_expired_or_come_from_the_future() {
     let signer = Signer::new();
-    let jws = signer.sign(&payload());
+    let jws = signer.sign(&head());
+    let signers = signer.signers();
     let at = |seconds| {
         let now = NOW.plus_secs(seconds).unwrap();
-        verify(
-            jws.as_bytes(),
-            std::slice::from_ref(&signer.public),
-            &AwsLc,
+        let check = Check {
             now,
-            None,
-        )
+            ..check(&signers)
+        };
+        verify(&jws, &check)
     };
     assert!(at(59).is_ok());
     assert!(at(-MAX_CLOCK_AHEAD_SECONDS).is_ok());
@@ -174,19 +211,14 @@ fn refuses_lists_that_expired_or_come_from_the_future() {
 #[test]
 fn refuses_lists_older_than_the_floor() {
     let signer = Signer::new();
-    let jws = signer.sign(&Payload {
-        epoch: 2,
-        sequence: 7,
-        ..payload()
-    });
+    let jws = signer.sign(&Head { epoch: 2, ..head() });
+    let signers = signer.signers();
     let above = |floor| {
-        verify(
-            jws.as_bytes(),
-            std::slice::from_ref(&signer.public),
-            &AwsLc,
-            NOW,
-            Some(floor),
-        )
+        let check = Check {
+            floor: Some(floor),
+            ..check(&signers)
+        };
+        verify(&jws, &check)
     };
     for floor in [(2, 7), (2, 6), (1, 100), (0, 0)] {
         assert!(above(floor).is_ok(), "{floor:?}");
@@ -230,19 +262,20 @@ fn every_refusal_has_a_code_of_its_own() {
     ];
     let mut codes: Vec<&str> = [
         DenyListError::TooLarge { len: 0 },
+        DenyListError::NotUpdate,
+        DenyListError::HeadTooLarge { len: 0 },
         DenyListError::NotJws,
         DenyListError::BadHeader {
             problem: HeaderProblem::Type,
         },
         DenyListError::UnknownKey { kid: String::new() },
+        DenyListError::BadSigner(SignerError::ForTls),
         DenyListError::BadSignature,
-        DenyListError::BadPayload { line: 1, column: 1 },
-        DenyListError::UnknownSchema { found: 2 },
-        DenyListError::TooManyEntries,
-        DenyListError::DuplicateEntry {
-            sha256: Sha256Digest::of(b""),
-        },
+        DenyListError::BadHead { line: 1, column: 1 },
+        DenyListError::UnknownSchema { found: 1 },
         DenyListError::BadLife { seconds: 0 },
+        DenyListError::BadEntries(EntriesError::OtherDigest),
+        DenyListError::OtherBase { base: (1, 1) },
         DenyListError::RolledBack {
             epoch: 0,
             sequence: 0,
@@ -257,5 +290,5 @@ fn every_refusal_has_a_code_of_its_own() {
     let count = codes.len();
     codes.sort_unstable();
     codes.dedup();
-    assert_eq!((count, codes.len()), (13, 13));
+    assert_eq!((count, codes.len()), (16, 16));
 }

@@ -1,71 +1,85 @@
-//! The JWS around a deny list: writing it and checking it.
+//! The JWS around a deny list's head: writing it and checking it.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
 use crate::UnixTime;
-use crate::deny_list::error::{Currency, DenyListError, HeaderProblem};
-use crate::deny_list::key::ListKey;
+use crate::deny_list::MAX_HEAD_BYTES;
+use crate::deny_list::error::{DenyListError, HeaderProblem};
+use crate::deny_list::head::Head;
 use crate::deny_list::list::DenyList;
-use crate::deny_list::payload::Payload;
-use crate::deny_list::{MAX_CLOCK_AHEAD_SECONDS, MAX_JWS_BYTES};
+use crate::deny_list::signers::ListSigners;
 use crate::x509::signature::ecdsa_raw_to_der;
 use crate::x509::{SignatureAlgorithm, VerifySignature};
 
-/// The bytes to sign: header and payload in base64url, with a dot between (RFC 7515 §5.1).
+/// The bytes to sign: header and head in base64url, with a dot between (RFC 7515 §5.1).
 ///
-/// `kid` is [`ListKey::kid`] of the signing key. Nothing is checked: a payload beyond the limits is
-/// refused by every verifier.
+/// `kid` is [`ListKey::kid`](crate::deny_list::ListKey::kid) of the signing key, `certificate` the
+/// signer's, in DER. Nothing is checked: a head beyond the limits is refused by every verifier.
 #[must_use]
-pub fn signing_input(payload: &Payload, kid: &str) -> Vec<u8> {
-    let header = serde_json::json!({ "alg": ALGORITHM, "kid": kid, "typ": TYPE });
+pub fn signing_input(head: &Head, kid: &str, certificate: Option<&[u8]>) -> Vec<u8> {
+    let mut header = serde_json::json!({ "alg": ALGORITHM, "kid": kid, "typ": TYPE });
+    if let (Some(der), Some(header)) = (certificate, header.as_object_mut()) {
+        // RFC 7515 §4.1.6: base64, not base64url.
+        header.insert("x5c".to_owned(), serde_json::json!([STANDARD.encode(der)]));
+    }
     let mut input = URL_SAFE_NO_PAD.encode(header.to_string());
     input.push('.');
-    URL_SAFE_NO_PAD.encode_string(payload.to_json(), &mut input);
+    URL_SAFE_NO_PAD.encode_string(head.to_json(), &mut input);
     input.into_bytes()
 }
 
 /// The JWS of a [`signing_input`] and the signature over it: r and s, 32 bytes each, big-endian.
 #[must_use]
-pub fn assemble(signing_input: &[u8], raw_signature: &[u8; 64]) -> String {
-    let mut jws = String::from_utf8_lossy(signing_input).into_owned();
-    jws.push('.');
-    URL_SAFE_NO_PAD.encode_string(raw_signature, &mut jws);
+pub fn assemble(signing_input: &[u8], raw_signature: &[u8; 64]) -> Vec<u8> {
+    let mut jws = signing_input.to_vec();
+    jws.push(b'.');
+    jws.extend_from_slice(URL_SAFE_NO_PAD.encode(raw_signature).as_bytes());
     jws
 }
 
-/// Checks a deny list: form, header, signature by one of the pinned `keys`, schema, numbers, time,
-/// and that it is no older than `floor`, the newest (epoch, sequence) known.
+/// What a head is held against.
+#[derive(Clone, Copy)]
+pub struct Check<'a> {
+    /// Who may sign.
+    pub signers: &'a ListSigners,
+    /// The cryptography.
+    pub verifier: &'a dyn VerifySignature,
+    /// The time.
+    pub now: UnixTime,
+    /// The newest epoch and sequence known; one equal to it is accepted, and so is every one of a
+    /// later epoch.
+    pub floor: Option<(u64, u64)>,
+    /// The list in hand: what it denies signs no lists, and changes are made to its entries.
+    pub held: Option<&'a DenyList>,
+}
+
+/// Checks a head: form, header, signer, signature, schema, numbers, time, floor.
 ///
-/// The payload is not looked at before the signature is found good. A list equal to the floor is
-/// accepted; so is every list of a later epoch.
+/// The head is not looked at before the signature is found good.
 ///
 /// # Errors
 /// See [`DenyListError`].
-pub fn verify(
-    jws: &[u8],
-    keys: &[ListKey],
-    verifier: &dyn VerifySignature,
-    now: UnixTime,
-    floor: Option<(u64, u64)>,
-) -> Result<DenyList, DenyListError> {
-    if jws.len() > MAX_JWS_BYTES {
-        return Err(DenyListError::TooLarge { len: jws.len() });
+pub fn verify(jws: &[u8], check: &Check<'_>) -> Result<Head, DenyListError> {
+    if jws.len() > MAX_HEAD_BYTES {
+        return Err(DenyListError::HeadTooLarge { len: jws.len() });
     }
     let parts = Parts::split(jws).ok_or(DenyListError::NotJws)?;
-    let kid = read_header(parts.header)?;
-    let key =
-        keys.iter()
-            .find(|key| key.kid() == kid)
-            .ok_or_else(|| DenyListError::UnknownKey {
-                kid: kid.chars().take(64).collect(),
-            })?;
+    let header = Header::read(parts.header)?;
+    let key = check.signers.key(
+        &header.kid,
+        header.certificate.as_deref(),
+        check.verifier,
+        check.now,
+        check.held,
+    )?;
     let raw: [u8; 64] = decode(parts.signature)?
         .try_into()
         .map_err(|_other_length: Vec<u8>| DenyListError::BadSignature)?;
     let signature = ecdsa_raw_to_der(&raw).ok_or(DenyListError::BadSignature)?;
-    verifier
+    check
+        .verifier
         .verify(
             SignatureAlgorithm::EcdsaSha256,
             key.spki_der(),
@@ -73,10 +87,11 @@ pub fn verify(
             &signature,
         )
         .map_err(|_bad| DenyListError::BadSignature)?;
-    let list = DenyList::from_payload(read_payload(parts.payload)?)?;
-    check_time(&list, now)?;
-    check_floor(&list, floor)?;
-    Ok(list)
+    let head = read_head(parts.payload)?;
+    head.check_numbers()?;
+    head.check_time(check.now)?;
+    head.check_floor(check.floor)?;
+    Ok(head)
 }
 
 /// A JWS in compact serialization, cut at its two dots.
@@ -106,32 +121,47 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The JOSE header; RFC 7515 allows more, which would have to be understood.
+/// The JOSE header as it is written; RFC 7515 allows more, which would have to be understood.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+struct WrittenHeader {
     alg: String,
     kid: String,
     typ: String,
+    #[serde(default)]
+    x5c: Option<[String; 1]>,
 }
 
-fn read_header(part: &[u8]) -> Result<String, DenyListError> {
-    if part.len() > MAX_HEADER_BYTES {
-        return Err(DenyListError::BadHeader {
-            problem: HeaderProblem::Malformed,
-        });
+/// What a header says.
+struct Header {
+    kid: String,
+    certificate: Option<Vec<u8>>,
+}
+
+impl Header {
+    fn read(part: &[u8]) -> Result<Self, DenyListError> {
+        let problem = match serde_json::from_slice::<WrittenHeader>(&decode(part)?) {
+            Err(_malformed) => HeaderProblem::Malformed,
+            Ok(header) if header.alg != ALGORITHM => HeaderProblem::Algorithm,
+            Ok(header) if header.typ != TYPE => HeaderProblem::Type,
+            Ok(WrittenHeader { kid, x5c, .. }) => match x5c.map(|[text]| STANDARD.decode(text)) {
+                Some(Err(_not_base64)) => HeaderProblem::Malformed,
+                None => {
+                    let certificate = None;
+                    return Ok(Self { kid, certificate });
+                }
+                Some(Ok(der)) => {
+                    let certificate = Some(der);
+                    return Ok(Self { kid, certificate });
+                }
+            },
+        };
+        Err(DenyListError::BadHeader { problem })
     }
-    let problem = match serde_json::from_slice::<Header>(&decode(part)?) {
-        Err(_malformed) => HeaderProblem::Malformed,
-        Ok(header) if header.alg != ALGORITHM => HeaderProblem::Algorithm,
-        Ok(header) if header.typ != TYPE => HeaderProblem::Type,
-        Ok(header) => return Ok(header.kid),
-    };
-    Err(DenyListError::BadHeader { problem })
 }
 
-fn read_payload(part: &[u8]) -> Result<Payload, DenyListError> {
-    serde_json::from_slice(&decode(part)?).map_err(|error| DenyListError::BadPayload {
+fn read_head(part: &[u8]) -> Result<Head, DenyListError> {
+    serde_json::from_slice(&decode(part)?).map_err(|error| DenyListError::BadHead {
         line: error.line(),
         column: error.column(),
     })
@@ -143,40 +173,5 @@ fn decode(part: &[u8]) -> Result<Vec<u8>, DenyListError> {
         .map_err(|_not_base64url| DenyListError::NotJws)
 }
 
-fn check_time(list: &DenyList, now: UnixTime) -> Result<(), Currency> {
-    if list.is_stale(now) {
-        return Err(Currency::Expired {
-            expires: list.expires(),
-            now,
-        });
-    }
-    if list.issued().secs_since(now) > MAX_CLOCK_AHEAD_SECONDS {
-        return Err(Currency::FromTheFuture {
-            issued: list.issued(),
-            now,
-        });
-    }
-    Ok(())
-}
-
-fn check_floor(list: &DenyList, floor: Option<(u64, u64)>) -> Result<(), DenyListError> {
-    let (epoch, sequence) = (list.epoch(), list.sequence());
-    match floor {
-        Some((floor_epoch, floor_sequence))
-            if (epoch, sequence) < (floor_epoch, floor_sequence) =>
-        {
-            Err(DenyListError::RolledBack {
-                epoch,
-                sequence,
-                floor_epoch,
-                floor_sequence,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
 const ALGORITHM: &str = "ES256";
 const TYPE: &str = "countersign-deny-list+jws";
-/// Longest header, in bytes of base64url; ours takes 176.
-const MAX_HEADER_BYTES: usize = 512;

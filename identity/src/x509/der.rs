@@ -112,6 +112,7 @@ fn at_least(length: usize, least: usize) -> Option<usize> {
 
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[0]`, constructed: the version field of a TBSCertificate.
 pub(crate) const CONTEXT_0: u8 = 0xa0;

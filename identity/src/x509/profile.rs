@@ -7,9 +7,8 @@ use x509_parser::extensions::{
     X509Extension,
 };
 
-use crate::x509::MAX_EXTENSIONS;
-use crate::x509::der;
 use crate::x509::error::{ExtensionError, UsageError};
+use crate::x509::{MAX_EXTENSIONS, der, oid};
 
 /// How strictly a leaf is checked. A setting, never guessed from the certificate.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -92,6 +91,10 @@ pub(crate) struct Extensions<'a> {
     pub(crate) key_usage: Option<(&'a KeyUsage, bool)>,
     pub(crate) extended_key_usage: Option<&'a ExtendedKeyUsage<'a>>,
     pub(crate) subject_alt_name: Option<(&'a SubjectAlternativeName<'a>, bool)>,
+    /// The purposes of extendedKeyUsage, dotted.
+    pub(crate) purposes: Vec<String>,
+    /// The policies of certificatePolicies, dotted.
+    pub(crate) policies: Vec<String>,
 }
 
 impl<'a> Extensions<'a> {
@@ -123,12 +126,20 @@ impl<'a> Extensions<'a> {
         match extension.parsed_extension() {
             ParsedExtension::BasicConstraints(found) => self.basic_constraints = Some(found),
             ParsedExtension::KeyUsage(found) => self.key_usage = Some((found, critical)),
-            ParsedExtension::ExtendedKeyUsage(found) => self.extended_key_usage = Some(found),
+            ParsedExtension::ExtendedKeyUsage(found) => {
+                self.extended_key_usage = Some(found);
+                self.purposes =
+                    oid::purposes(extension.value).ok_or_else(|| malformed(extension))?;
+            }
             ParsedExtension::SubjectAlternativeName(found) => {
                 self.subject_alt_name = Some((found, critical));
             }
             ParsedExtension::ParseError { .. } => return Err(malformed(extension)),
-            _other => {
+            other => {
+                if matches!(other, ParsedExtension::CertificatePolicies(_)) {
+                    self.policies =
+                        oid::policies(extension.value).ok_or_else(|| malformed(extension))?;
+                }
                 if critical && self.unknown_critical.is_none() {
                     self.unknown_critical = Some(extension.oid.to_id_string());
                 }

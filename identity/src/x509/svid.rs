@@ -7,6 +7,7 @@ use crate::pem::{self, PemError};
 use crate::x509::digest::Sha256Digest;
 use crate::x509::error::{EncodingError, ExtensionError, SignatureError, SvidError};
 use crate::x509::issuer::IssuerKey;
+use crate::x509::key_type::KeyType;
 use crate::x509::outer::Outer;
 use crate::x509::profile::{Extensions, SvidProfile};
 use crate::x509::signature::{self, KeyKind, SignatureAlgorithm, VerifySignature};
@@ -36,6 +37,11 @@ pub struct X509Svid {
     spki_der: Vec<u8>,
     sha256: Sha256Digest,
     twin_sha256: Option<Sha256Digest>,
+    key_type: KeyType,
+    key_bits: u32,
+    spki_sha256: Sha256Digest,
+    extended_key_usages: Vec<String>,
+    policy_oids: Vec<String>,
 }
 
 impl X509Svid {
@@ -58,15 +64,22 @@ impl X509Svid {
         let subject_is_empty = certificate.subject().iter_rdn().next().is_none();
         profile.check_usage(&extensions)?;
         let id = san::spiffe_id(&extensions, subject_is_empty, profile)?;
+        let spki_der = certificate.public_key().raw;
+        let (key_type, key_bits) = KeyType::of_spki(spki_der);
         Ok(Self {
             id,
             validity: validity(&certificate)?,
             serial_hex: serial_hex(certificate.raw_serial())?,
             issuer: name::text(certificate.issuer()),
-            spki_der: certificate.public_key().raw.to_vec(),
+            spki_der: spki_der.to_vec(),
             sha256: Sha256Digest::of(der),
             twin_sha256: signature::twin_sha256(&outer),
             der: der.to_vec(),
+            key_type,
+            key_bits,
+            spki_sha256: Sha256Digest::of(spki_der),
+            extended_key_usages: extensions.purposes,
+            policy_oids: extensions.policies,
         })
     }
 
@@ -125,6 +138,40 @@ impl X509Svid {
     #[must_use]
     pub fn spki_der(&self) -> &[u8] {
         &self.spki_der
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo's DER.
+    #[must_use]
+    pub const fn spki_sha256(&self) -> Sha256Digest {
+        self.spki_sha256
+    }
+
+    /// The kind of the certificate's key; [`KeyType::Other`] also for one that is malformed.
+    #[must_use]
+    pub const fn key_type(&self) -> KeyType {
+        self.key_type
+    }
+
+    /// The size of the certificate's key: bits of an RSA modulus or of a curve's field, 256 for
+    /// Ed25519; 0 for a curve that is not P-224, P-256, P-384 or P-521, and for
+    /// [`KeyType::Other`].
+    #[must_use]
+    pub const fn key_bits(&self) -> u32 {
+        self.key_bits
+    }
+
+    /// The purposes of extendedKeyUsage as dotted OIDs, in the certificate's order; empty where
+    /// there is no such extension.
+    #[must_use]
+    pub fn extended_key_usages(&self) -> &[String] {
+        &self.extended_key_usages
+    }
+
+    /// The policies of certificatePolicies as dotted OIDs without their qualifiers, in the
+    /// certificate's order; empty where there is no such extension.
+    #[must_use]
+    pub fn policy_oids(&self) -> &[String] {
+        &self.policy_oids
     }
 
     /// The certificate, in DER.

@@ -6,6 +6,7 @@ use crate::pem::{self, PemError};
 use crate::{SpiffeIdError, UnixTime};
 
 mod bytes;
+mod facts;
 mod profile;
 mod signature;
 

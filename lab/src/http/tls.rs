@@ -10,7 +10,9 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, TrustAnchor, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::Version;
@@ -155,6 +157,15 @@ impl Tls {
             http2: config(b"h2")?,
             name,
         })
+    }
+
+    /// A handshake over a connection that is not for HTTP.
+    ///
+    /// # Errors
+    /// What rustls says of the server, or the connection ends.
+    pub async fn handshake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::clone(&self.http1));
+        connector.connect(self.server_name(), stream).await
     }
 
     pub(super) fn connector(&self, version: Version) -> Result<TlsConnector, TlsError> {

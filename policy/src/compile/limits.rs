@@ -18,6 +18,10 @@ pub const MAX_VALUE_BYTES: usize = 8_192;
 pub const MAX_SERVICE_ACCOUNTS: usize = 16;
 /// Bytes of one service account with its namespace (Istio's own limit).
 pub const MAX_SERVICE_ACCOUNT_BYTES: usize = 320;
+/// Steps of a claim's path, `request.auth.claims[a][b]…`.
+pub const MAX_CLAIM_STEPS: usize = 16;
+/// Elements of `targetRefs` (Istio's own limit).
+pub const MAX_TARGET_REFS: usize = 16;
 /// Bytes of a policy's name (a Kubernetes object name).
 pub const MAX_NAME_BYTES: usize = 253;
 /// Bytes of a policy's namespace (a DNS label).

@@ -36,14 +36,12 @@ impl fmt::Display for Path {
 pub(super) struct Report {
     index: usize,
     policy: String,
-    namespace: String,
     errors: Vec<CompileError>,
 }
 
 impl Report {
     pub(super) fn new(index: usize, policy: &AuthorizationPolicy) -> Self {
         let metadata = &policy.metadata;
-        let namespace = metadata.namespace.clone().unwrap_or_default();
         let policy = match (&metadata.namespace, &metadata.name) {
             (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
             (None, Some(name)) => name.clone(),
@@ -52,7 +50,6 @@ impl Report {
         Self {
             index,
             policy,
-            namespace,
             errors: Vec::new(),
         }
     }
@@ -61,27 +58,15 @@ impl Report {
         &self.policy
     }
 
-    pub(super) fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
     pub(super) fn problem(&mut self, path: &Path, problem: Problem) {
         let (index, policy, path) = (self.index, self.policy.clone(), path.to_string());
         self.errors.push(CompileError {
+            kind: "AuthorizationPolicy",
             policy,
             index,
             path,
             problem,
         });
-    }
-
-    pub(super) fn not_supported(&mut self, path: &Path, what: &str) {
-        self.problem(
-            path,
-            Problem::NotSupportedYet {
-                what: what.to_owned(),
-            },
-        );
     }
 
     pub(super) fn invalid(&mut self, path: &Path, value: &str, expected: &'static str) {

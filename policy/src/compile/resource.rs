@@ -1,7 +1,9 @@
 //! Everything of a resource but its rules.
 
 use crate::{
-    authorization_policy::{Action, AuthorizationPolicy, WorkloadSelector},
+    authorization_policy::{
+        Action, AuthorizationPolicy, AuthorizationPolicySpec, TargetReference, WorkloadSelector,
+    },
     error::Problem,
 };
 
@@ -17,38 +19,81 @@ pub(super) fn check(policy: &AuthorizationPolicy, report: &mut Report) {
     if let Some(selector) = &spec.selector {
         check_selector(selector, report);
     }
-    if spec.target_ref.is_some() {
-        report.not_supported(&Path::root("spec.targetRef"), "targetRef");
+    check_targets(spec, report);
+    check_provider(spec, report);
+    let never_matches = spec.rules.as_ref().is_none_or(Vec::is_empty);
+    let (Action::Deny | Action::Custom, true) = (spec.action, never_matches) else {
+        return;
+    };
+    let action = spec.action.as_str();
+    report.problem(&Path::root("spec.rules"), Problem::Meaningless { action });
+}
+
+fn check_targets(spec: &AuthorizationPolicySpec, report: &mut Report) {
+    let one = Path::root("spec.targetRef");
+    let many = Path::root("spec.targetRefs");
+    if let Some(target) = &spec.target_ref {
+        check_target(target, &one, report);
     }
-    if spec.target_refs.is_some() {
-        report.not_supported(&Path::root("spec.targetRefs"), "targetRefs");
-    }
-    if spec.provider.is_some() {
-        let path = Path::root("spec.provider");
-        if spec.action == Action::Custom {
-            report.not_supported(&path, "provider");
-        } else {
-            report.problem(
-                &path,
-                Problem::Conflict {
-                    other: "an action other than CUSTOM",
-                },
-            );
+    if let Some(targets) = &spec.target_refs {
+        report.list(&many, targets.len(), "targets", limits::MAX_TARGET_REFS);
+        for (index, target) in targets.iter().enumerate().take(limits::MAX_TARGET_REFS) {
+            check_target(target, &many.index(index), report);
         }
     }
-    match spec.action {
-        Action::Audit | Action::Custom => {
-            let what = format!("action {}", spec.action.as_str());
-            report.not_supported(&Path::root("spec.action"), &what);
-        }
-        Action::Deny if spec.rules.as_ref().is_none_or(Vec::is_empty) => {
-            report.problem(
-                &Path::root("spec.rules"),
-                Problem::Meaningless { action: "DENY" },
-            );
-        }
-        Action::Allow | Action::Deny => {}
+    let other = match (&spec.selector, &spec.target_ref, &spec.target_refs) {
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => "selector",
+        (None, Some(_), Some(_)) => "targetRef",
+        _ => return,
+    };
+    let path = if spec.target_refs.is_some() {
+        many
+    } else {
+        one
+    };
+    report.problem(&path, Problem::Conflict { other });
+}
+
+fn check_target(target: &TargetReference, path: &Path, report: &mut Report) {
+    if target.name.is_empty() {
+        let expected = "the target's name";
+        report.problem(&path.field("name"), Problem::Missing { expected });
     }
+    if target.namespace.is_some() {
+        let other = "targetRef: a target is always in the policy's namespace";
+        report.problem(&path.field("namespace"), Problem::Conflict { other });
+    }
+    let kind = (target.group.as_str(), target.kind.as_str());
+    if !TARGETS.contains(&kind) {
+        let found = format!("{}/{}", target.group, target.kind);
+        let expected = "a Service, ServiceEntry, Gateway or GatewayClass with its group";
+        report.invalid(&path.field("kind"), &found, expected);
+    }
+}
+
+fn check_provider(spec: &AuthorizationPolicySpec, report: &mut Report) {
+    let path = Path::root("spec.provider");
+    let name = spec.provider.as_ref().map(|provider| &provider.name);
+    match (spec.action, name) {
+        (Action::Custom, None) => {
+            let expected = "CUSTOM needs a provider";
+            report.problem(&path, Problem::Missing { expected });
+        }
+        (Action::Custom, Some(name)) if name.is_empty() => {
+            report.problem(&path.field("name"), Problem::Empty);
+        }
+        (Action::Custom, Some(_)) | (_, None) => {}
+        (_, Some(_)) => {
+            let other = "an action other than CUSTOM";
+            report.problem(&path, Problem::Conflict { other });
+        }
+    }
+}
+
+/// Whether the policy is only tried out, by its annotation.
+pub(crate) fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
+    let written = policy.metadata.annotations.get(DRY_RUN);
+    written.and_then(|written| parse_bool(written)) == Some(true)
 }
 
 fn check_type(policy: &AuthorizationPolicy, report: &mut Report) {
@@ -103,10 +148,8 @@ fn check_metadata(policy: &AuthorizationPolicy, report: &mut Report) {
     }
     if let Some(dry_run) = metadata.annotations.get(DRY_RUN) {
         let path = Path::root("metadata.annotations").field(DRY_RUN);
-        match parse_bool(dry_run) {
-            Some(true) => report.not_supported(&path, "dry-run"),
-            Some(false) => {}
-            None => report.invalid(&path, dry_run, "true or false"),
+        if parse_bool(dry_run).is_none() {
+            report.invalid(&path, dry_run, "true or false");
         }
     }
 }
@@ -144,5 +187,14 @@ fn parse_bool(text: &str) -> Option<bool> {
 }
 
 const API_VERSIONS: [&str; 2] = ["security.istio.io/v1", "security.istio.io/v1beta1"];
+/// Group and kind of what `targetRefs` may name.
+pub(crate) const TARGETS: [(&str, &str); 6] = [
+    ("", "Service"),
+    ("core", "Service"),
+    ("networking.istio.io", "ServiceEntry"),
+    ("networking.istio.io", "Gateway"),
+    ("gateway.networking.k8s.io", "Gateway"),
+    ("gateway.networking.k8s.io", "GatewayClass"),
+];
 const KIND: &str = "AuthorizationPolicy";
 const DRY_RUN: &str = "istio.io/dry-run";

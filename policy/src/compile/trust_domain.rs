@@ -38,6 +38,16 @@ impl TrustDomains<'_> {
         }
         principals
     }
+
+    /// The trust domains that `written` stands for: all names of the mesh if it is exactly one of them. Unlike in
+    /// principals, `cluster.local` means itself, and a `*` is never expanded.
+    pub(super) fn expand_name<'w>(&'w self, written: &'w str) -> Vec<&'w str> {
+        if self.0.contains(&written) {
+            self.0.clone()
+        } else {
+            vec![written]
+        }
+    }
 }
 
 fn either_matches(a: &str, b: &str) -> bool {
@@ -93,6 +103,15 @@ mod tests {
                 [principal],
                 "{principal}"
             );
+        }
+    }
+
+    #[test]
+    fn a_trust_domain_is_expanded_only_if_it_is_exactly_one_of_the_meshs() {
+        let names = TrustDomains(vec!["td1", "td2"]);
+        assert_eq!(names.expand_name("td2"), ["td1", "td2"]);
+        for other in ["cluster.local", "td*", "*", "td3", "*td1"] {
+            assert_eq!(names.expand_name(other), [other]);
         }
     }
 

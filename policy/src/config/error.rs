@@ -26,6 +26,16 @@ impl ConfigError {
         }
     }
 
+    /// A problem of the resource at `place` of `policies`.
+    pub(super) fn of_resource(place: usize, error: CompileError) -> Self {
+        let problem = ConfigProblem::Policy {
+            kind: error.kind,
+            policy: error.policy,
+            problem: error.problem,
+        };
+        Self::new(error.path, problem).within(&format!("policies[{place}]"))
+    }
+
     /// The same, found inside of `outer`.
     pub(super) fn within(self, outer: &str) -> Self {
         let separator = if self.path.is_empty() || self.path.starts_with('[') {
@@ -69,16 +79,6 @@ impl From<ShapeError> for ConfigError {
     }
 }
 
-impl From<CompileError> for ConfigError {
-    fn from(error: CompileError) -> Self {
-        let policy = ConfigProblem::Policy {
-            policy: error.policy,
-            problem: error.problem,
-        };
-        Self::new(error.path, policy).within(&format!("policies[{}]", error.index))
-    }
-}
-
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,10 +97,12 @@ pub enum ConfigProblem {
         /// The version this build reads.
         expected: u32,
     },
-    /// A policy does not compile.
-    #[error("AuthorizationPolicy {policy}: {problem}")]
+    /// A resource does not compile.
+    #[error("{kind} {policy}: {problem}")]
     Policy {
-        /// The policy as `namespace/name`.
+        /// The resource's kind.
+        kind: &'static str,
+        /// The resource as `namespace/name`.
         policy: String,
         /// What is wrong with it.
         problem: Problem,
@@ -156,7 +158,7 @@ pub enum ConfigProblem {
         /// What is expected there.
         expected: &'static str,
     },
-    /// A part that belongs to the other direction, or one that this direction needs.
+    /// A part that does not go with another: that belongs to the other direction or protocol, or that this one needs.
     #[error("{expected}")]
     Direction {
         /// What is expected there.

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::*;
 
+mod settings;
+
 struct Keys {
     issuer: String,
     list: String,
@@ -50,6 +52,28 @@ fn outbound() -> Value {
             "nobody": [],
         }},
     })
+}
+
+/// With every optional field of an inbound configuration.
+fn everything() -> Value {
+    let mut config = inbound();
+    config["trustDomainAliases"] = json!(["old.example"]);
+    config["workloadKind"] = json!("gateway");
+    config["targets"] = json!([
+        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "g", "namespace": "default"},
+    ]);
+    config["customProviders"] = json!(["opa"]);
+    config["trust"]["foreign.example"] = config["trust"]["cluster.local"].clone();
+    config["federation"] = json!({"foreign.example": {"allow": ["foreign.example/ns/a/*"]}});
+    config["forwardedClientCert"] = json!({"hop": "spiffe://cluster.local/ns/edge/sa/gateway"});
+    config["denyList"] = json!({
+        "cluster": "agent",
+        "authority": "spiffe://cluster.local/authority",
+        "stale": {"graceSeconds": 30},
+        "floor": {"epoch": 2, "sequence": 7},
+    });
+    config["decisionLog"] = json!({"allowed": {"oneIn": 100}, "headers": ["X-Request-Tenant"]});
+    config
 }
 
 fn read(config: &Value) -> Result<PluginConfig, ConfigError> {
@@ -107,7 +131,7 @@ fn what_is_written_is_read_back() {
     full["denyList"]["floor"] = json!({"epoch": 2, "sequence": 7});
     full["denyList"]["stale"] = json!("allow");
     full["decisionLog"] = json!({"allowed": "all", "responseHeader": true});
-    for written in [inbound(), outbound(), full] {
+    for written in [inbound(), outbound(), full, everything()] {
         let config = read(&written).unwrap();
         let text = config.to_json().unwrap();
         assert_eq!(PluginConfig::from_json(text.as_bytes()).unwrap(), config);
@@ -324,9 +348,7 @@ fn a_configuration_that_is_too_long_is_refused_unread() {
 #[test]
 fn the_json_schema_names_every_field_and_no_others() {
     let schema = json_schema();
-    let mut full = inbound();
-    full["trustDomainAliases"] = json!(["old.example"]);
-    let mut written = serde_json::to_value(read(&full).unwrap()).unwrap();
+    let mut written = serde_json::to_value(read(&everything()).unwrap()).unwrap();
     written["secureNaming"] = json!({});
     let mut names: Vec<_> = written.as_object().unwrap().keys().cloned().collect();
     names.sort();
@@ -348,3 +370,5 @@ fn the_json_schema_names_every_field_and_no_others() {
     ];
     assert_eq!(schema["required"], json!(required));
 }
+
+mod lean;

@@ -1,45 +1,69 @@
 //! Finding the rules that could match without testing all of them.
+//!
+//! A tree over the rules. A node splits its rules by the keys they need of one attribute (a principal, the
+//! beginning of a path, an address range): a rule is found under each of its keys, one that needs none of this
+//! attribute under the node's rest. Below, the next attribute splits, so that neither many policies of one caller
+//! nor many callers of one path, nor every pair of both, are tested one by one. All nodes share one hash table.
+//!
+//! A key is only ever a reason to test a rule, never to take it: a wrong candidate costs time and nothing else.
 
-use std::collections::HashMap;
+mod build;
 
-use crate::{
-    matcher::{TextSet, lower_case},
-    rule::{Clause, Rule, Test, View},
+use std::cmp::Reverse;
+
+use crate::rule::{Rule, View};
+
+use super::{
+    attribute::Attribute,
+    hash::{Form, Table},
 };
 
-/// Rules in the order of their ids. Each is kept in one of three places, by what it needs at the least:
-/// one of certain principals, else one of certain hosts, else nothing that is indexed.
+/// Rules in the order of their ids, and how to find them.
 #[derive(Debug)]
 pub(super) struct IndexedRules {
-    rules: Vec<Rule>,
-    /// Principal → places in `rules`, ascending.
-    by_principal: HashMap<Box<[u8]>, Vec<usize>>,
-    /// Host in lower case → places in `rules`, ascending.
-    by_host: HashMap<Box<[u8]>, Vec<usize>>,
-    /// Places of the other rules, ascending.
-    others: Vec<usize>,
+    rules: Box<[Rule]>,
+    attributes: Box<[Attribute]>,
+    nodes: Box<[Node]>,
+    table: Table<Target>,
+    root: Option<Target>,
+}
+
+/// A rule's place, or a node's number with the highest bit set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Target(u32);
+
+const NODE: u32 = 1 << 31;
+
+#[derive(Debug)]
+struct Node {
+    /// The lowest place below it.
+    first: u32,
+    below: Below,
+}
+
+#[derive(Debug)]
+enum Below {
+    /// Places, ascending, to be tested one by one.
+    Rules(Box<[u32]>),
+    Split {
+        /// Index of an attribute.
+        attribute: usize,
+        /// The forms its keys have, ascending.
+        forms: Box<[Form]>,
+        /// Rules that need none of the keys.
+        rest: Option<Target>,
+    },
 }
 
 impl IndexedRules {
-    pub(super) fn new(mut rules: Vec<Rule>) -> Self {
-        rules.sort_by(|a, b| a.id.id().cmp(b.id.id()));
-        let mut index = Self {
-            rules: Vec::new(),
-            by_principal: HashMap::new(),
-            by_host: HashMap::new(),
-            others: Vec::new(),
-        };
-        for (place, rule) in rules.iter().enumerate() {
-            if let Some(keys) = exact_keys(&rule.from, &rule.when, principals) {
-                add(&mut index.by_principal, keys, place);
-            } else if let Some(keys) = exact_keys(&rule.to, &rule.when, hosts) {
-                add(&mut index.by_host, keys, place);
-            } else {
-                index.others.push(place);
-            }
-        }
-        index.rules = rules;
-        index
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
+        build::build(rules, u64::MAX)
+    }
+
+    /// With hashes of few bits.
+    #[cfg(test)]
+    pub(super) fn with_mask(rules: Vec<Rule>, mask: u64) -> Self {
+        build::build(rules, mask)
     }
 
     pub(super) fn all(&self) -> &[Rule] {
@@ -48,83 +72,152 @@ impl IndexedRules {
 
     /// The first matching rule in the order of ids.
     pub(super) fn first_match(&self, view: &View<'_>) -> Option<&Rule> {
-        if self.rules.is_empty() {
-            return None;
+        let mut search = Search {
+            index: self,
+            view,
+            best: u32::MAX,
+            tested: 0,
+        };
+        search.visit(self.root?);
+        self.rules.get(usize::try_from(search.best).ok()?)
+    }
+
+    /// Of rules that do not match, one that the search gets furthest to: the lowest place below the deepest node
+    /// that has nothing for the request.
+    pub(super) fn near_miss(&self, view: &View<'_>) -> Option<&Rule> {
+        let mut deepest = None;
+        self.descend(self.root?, 0, view, &mut deepest);
+        let (_, Reverse(place)) = deepest?;
+        self.rules.get(usize::try_from(place).ok()?)
+    }
+
+    fn descend(
+        &self,
+        target: Target,
+        depth: u32,
+        view: &View<'_>,
+        deepest: &mut Option<(u32, Reverse<u32>)>,
+    ) {
+        let Some(number) = target.node() else {
+            *deepest = (*deepest).max(Some((depth, Reverse(target.0))));
+            return;
+        };
+        let node = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.nodes.get(number));
+        let Some(node) = node else { return };
+        *deepest = (*deepest).max(Some((depth, Reverse(node.first))));
+        let Below::Split {
+            attribute,
+            forms,
+            rest,
+        } = &node.below
+        else {
+            return;
+        };
+        if let Some(attribute) = self.attributes.get(*attribute) {
+            attribute.keys_in(view, forms, &mut |key| {
+                if let Some(child) = self.table.get(number, key) {
+                    self.descend(child, depth.saturating_add(1), view, deepest);
+                }
+            });
         }
-        let by_principal = view
-            .principal()
-            .and_then(|id| self.by_principal.get(id.as_bytes()));
-        let by_host = view
-            .request
-            .host
-            .filter(|_| !self.by_host.is_empty())
-            .and_then(|host| self.by_host.get(lower_case(host).as_ref()));
-        let candidates = Ascending([
-            by_principal.map_or(&[][..], Vec::as_slice),
-            by_host.map_or(&[][..], Vec::as_slice),
-            &self.others,
-        ]);
-        candidates
-            .filter_map(|place| self.rules.get(place))
-            .find(|rule| rule.matches(view))
+        if let Some(rest) = rest {
+            self.descend(*rest, depth, view, deepest);
+        }
+    }
+
+    /// How many rules [`Self::first_match`] tests.
+    #[cfg(test)]
+    pub(super) fn tested(&self, view: &View<'_>) -> usize {
+        let mut search = Search {
+            index: self,
+            view,
+            best: u32::MAX,
+            tested: 0,
+        };
+        if let Some(root) = self.root {
+            search.visit(root);
+        }
+        search.tested
     }
 }
 
-/// Three ascending lists, merged.
-struct Ascending<'i>([&'i [usize]; 3]);
+struct Search<'s, 'r> {
+    index: &'s IndexedRules,
+    view: &'s View<'r>,
+    /// The lowest place found to match.
+    best: u32,
+    tested: usize,
+}
 
-impl Iterator for Ascending<'_> {
-    type Item = usize;
+impl Search<'_, '_> {
+    /// Children have higher numbers than their parents, so this ends.
+    fn visit(&mut self, target: Target) {
+        let index = self.index;
+        let Some(number) = target.node() else {
+            self.test(target.0);
+            return;
+        };
+        let node = usize::try_from(number)
+            .ok()
+            .and_then(|number| index.nodes.get(number));
+        let Some(node) = node.filter(|node| node.first < self.best) else {
+            return;
+        };
+        match &node.below {
+            Below::Rules(places) => {
+                for place in places {
+                    if *place >= self.best {
+                        break;
+                    }
+                    self.test(*place);
+                }
+            }
+            Below::Split {
+                attribute,
+                forms,
+                rest,
+            } => {
+                let view = self.view;
+                if let Some(attribute) = index.attributes.get(*attribute) {
+                    attribute.keys_in(view, forms, &mut |key| {
+                        if let Some(child) = index.table.get(number, key) {
+                            self.visit(child);
+                        }
+                    });
+                }
+                if let Some(rest) = rest {
+                    self.visit(*rest);
+                }
+            }
+        }
+    }
 
-    fn next(&mut self) -> Option<usize> {
-        let list = self
-            .0
-            .iter_mut()
-            .filter(|list| !list.is_empty())
-            .min_by_key(|l| l.first())?;
-        let (first, rest) = list.split_first()?;
-        *list = rest;
-        Some(*first)
+    fn test(&mut self, place: u32) {
+        if place >= self.best {
+            return;
+        }
+        self.tested = self.tested.saturating_add(1);
+        let rule = usize::try_from(place)
+            .ok()
+            .and_then(|place| self.index.rules.get(place));
+        if rule.is_some_and(|rule| rule.matches(self.view)) {
+            self.best = place;
+        }
     }
 }
 
-fn add(index: &mut HashMap<Box<[u8]>, Vec<usize>>, mut keys: Vec<&[u8]>, place: usize) {
-    keys.sort_unstable();
-    keys.dedup();
-    for key in keys {
-        index.entry(key.into()).or_default().push(place);
+impl Target {
+    fn rule(place: u32) -> Self {
+        Self(place & !NODE)
     }
-}
 
-/// The values of which the rule needs one: those of the `when` list, else those of every alternative.
-/// `None` if the rule can match without an exact value.
-fn exact_keys<'r>(
-    alternatives: &'r [Clause],
-    when: &'r Clause,
-    of: impl Fn(&'r Test) -> Option<&'r TextSet>,
-) -> Option<Vec<&'r [u8]>> {
-    let exact = |clause: &'r Clause| {
-        let mut positive = clause.0.iter().filter(|condition| !condition.negated);
-        positive.find_map(|condition| of(&condition.test)?.only_exact())
-    };
-    let lists = match exact(when) {
-        Some(values) => vec![values],
-        None if alternatives.is_empty() => return None,
-        None => alternatives.iter().map(exact).collect::<Option<Vec<_>>>()?,
-    };
-    Some(lists.into_iter().flatten().map(AsRef::as_ref).collect())
-}
-
-fn principals(test: &Test) -> Option<&TextSet> {
-    match test {
-        Test::Principal(set) => Some(set),
-        _ => None,
+    fn to_node(number: u32) -> Self {
+        Self(number | NODE)
     }
-}
 
-fn hosts(test: &Test) -> Option<&TextSet> {
-    match test {
-        Test::Host(set) => Some(set),
-        _ => None,
+    fn node(self) -> Option<u32> {
+        (self.0 & NODE != 0).then_some(self.0 & !NODE)
     }
 }

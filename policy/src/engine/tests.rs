@@ -1,3 +1,6 @@
+mod finding;
+mod trial;
+
 use identity::TrustDomain;
 
 use super::*;
@@ -173,5 +176,29 @@ fn explains_absence() {
          DENY ns[default]-policy[b]-rule[0]: matches\n\
          ALLOW ns[default]-policy[a]-rule[0]: does not match; \
          spec.rules[0].to[0].operation.hosts fails on an absent attribute\n"
+    );
+}
+
+#[test]
+fn a_near_miss_is_a_rule_that_agrees_in_part() {
+    let policies: Vec<(String, String)> = finding::pairs();
+    let all: Vec<(&str, &str, &str)> = policies
+        .iter()
+        .map(|(name, rules)| (name.as_str(), "ALLOW", rules.as_str()))
+        .collect();
+    let set = set(&all);
+    let peer = workload("spiffe://t/caller-3");
+    let request = Request::new(&peer).with_path("/elsewhere");
+    let near = set.near_miss(&request, &|_| true).unwrap();
+    assert_eq!(near.rule.policy(), "p0120", "the first of this caller");
+    assert_eq!(
+        near.to_string(),
+        "ALLOW ns[default]-policy[p0120]-rule[0]: does not match; spec.rules[0].to[0].operation.paths fails on \
+         [\"/elsewhere\"]"
+    );
+    assert!(
+        trial::with_annotations(&[("a", "ALLOW", "[]", false)])
+            .near_miss(&request, &|_| true)
+            .is_none()
     );
 }

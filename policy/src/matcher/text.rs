@@ -2,20 +2,30 @@
 
 use std::borrow::Cow;
 
+use super::sorted::SortedValues;
+
 /// The values of one text field; a value matches if one of them does.
 ///
 /// Istio's grammar: `*` alone is presence, a leading `*` is a suffix match, else a trailing `*` is a prefix
 /// match, else the value is exact. A `*` anywhere else stands for itself.
+///
+/// However many values there are, each kind is one binary search.
 #[derive(Debug)]
 pub(crate) struct TextSet {
-    /// Sorted.
-    exact: Vec<Box<[u8]>>,
-    prefixes: Vec<Box<[u8]>>,
-    suffixes: Vec<Box<[u8]>>,
+    exact: SortedValues,
+    /// Few fields have any.
+    affixes: Option<Box<Affixes>>,
     present: bool,
     presence: Presence,
     /// Values are held, and compared, in ASCII lower case.
     fold_case: bool,
+}
+
+#[derive(Debug)]
+struct Affixes {
+    prefixes: SortedValues,
+    /// Turned around.
+    suffixes: SortedValues,
 }
 
 /// What `*` alone means for a field.
@@ -27,68 +37,100 @@ pub(crate) enum Presence {
     NonEmpty,
 }
 
+/// One value of a set, for whoever builds an index.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TextPattern<'s> {
+    /// The whole value.
+    Exact(&'s [u8]),
+    /// How it begins.
+    Prefix(&'s [u8]),
+    /// How it ends, turned around.
+    Suffix(&'s [u8]),
+}
+
 impl TextSet {
     pub(crate) fn new<V: AsRef<str>>(values: &[V], presence: Presence) -> Self {
-        let mut set = Self {
-            exact: Vec::new(),
-            prefixes: Vec::new(),
-            suffixes: Vec::new(),
-            present: false,
+        Self::build(
+            values.iter().map(|value| Cow::Borrowed(value.as_ref())),
             presence,
-            fold_case: false,
-        };
-        for value in values {
-            set.add(value.as_ref());
-        }
-        set.exact.sort_unstable();
-        set.exact.dedup();
-        set
+        )
     }
 
     /// The same without regard to ASCII case.
     pub(crate) fn without_case<V: AsRef<str>>(values: &[V], presence: Presence) -> Self {
-        let lower: Vec<String> = values
+        let lower = values
             .iter()
-            .map(|value| value.as_ref().to_ascii_lowercase())
-            .collect();
+            .map(|value| Cow::Owned(value.as_ref().to_ascii_lowercase()));
         Self {
             fold_case: true,
-            ..Self::new(&lower, presence)
+            ..Self::build(lower, presence)
         }
     }
 
-    fn add(&mut self, value: &str) {
-        if value == "*" {
-            self.present = true;
-        } else if let Some(suffix) = value.strip_prefix('*') {
-            self.suffixes.push(suffix.as_bytes().into());
-        } else if let Some(prefix) = value.strip_suffix('*') {
-            self.prefixes.push(prefix.as_bytes().into());
-        } else {
-            self.exact.push(value.as_bytes().into());
+    fn build<'v>(values: impl Iterator<Item = Cow<'v, str>>, presence: Presence) -> Self {
+        let (mut exact, mut prefixes, mut suffixes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut present = false;
+        for value in values {
+            if value == "*" {
+                present = true;
+            } else if let Some(suffix) = value.strip_prefix('*') {
+                suffixes.push(suffix.bytes().rev().collect());
+            } else if let Some(prefix) = value.strip_suffix('*') {
+                prefixes.push(prefix.as_bytes().to_vec());
+            } else {
+                exact.push(value.as_bytes().to_vec());
+            }
+        }
+        let affixes = Affixes {
+            prefixes: SortedValues::prefix_free(prefixes),
+            suffixes: SortedValues::prefix_free(suffixes),
+        };
+        Self {
+            exact: SortedValues::new(exact),
+            affixes: affixes.is_any().then(|| Box::new(affixes)),
+            present,
+            presence,
+            fold_case: false,
         }
     }
 
     pub(crate) fn matches(&self, value: &[u8]) -> bool {
-        let value = if self.fold_case {
-            lower_case(value)
+        if self.fold_case {
+            self.matches_folded(&lower_case(value))
         } else {
-            Cow::Borrowed(value)
-        };
-        let value = value.as_ref();
-        (self.present && (self.presence == Presence::MayBeEmpty || !value.is_empty()))
-            || self
-                .exact
-                .binary_search_by(|exact| exact.as_ref().cmp(value))
-                .is_ok()
-            || self.prefixes.iter().any(|prefix| value.starts_with(prefix))
-            || self.suffixes.iter().any(|suffix| value.ends_with(suffix))
+            self.matches_folded(value)
+        }
     }
 
-    /// The values, if all of them are exact.
-    pub(crate) fn only_exact(&self) -> Option<&[Box<[u8]>]> {
-        let others = self.present || !self.prefixes.is_empty() || !self.suffixes.is_empty();
-        (!others).then_some(self.exact.as_slice())
+    fn matches_folded(&self, value: &[u8]) -> bool {
+        self.exact.contains(value)
+            || (self.present && (self.presence == Presence::MayBeEmpty || !value.is_empty()))
+            || self.affixes.as_deref().is_some_and(|affixes| {
+                affixes.prefixes.any_begins(value) || affixes.suffixes.any_ends(value)
+            })
+    }
+
+    /// Its values, of which a match needs one; `None` if presence is enough.
+    pub(crate) fn patterns(&self) -> Option<impl Iterator<Item = TextPattern<'_>>> {
+        let affixes = self.affixes.as_deref();
+        let prefixes = affixes
+            .into_iter()
+            .flat_map(|affixes| affixes.prefixes.iter());
+        let suffixes = affixes
+            .into_iter()
+            .flat_map(|affixes| affixes.suffixes.iter());
+        (!self.present).then(|| {
+            let exact = self.exact.iter().map(TextPattern::Exact);
+            exact
+                .chain(prefixes.map(TextPattern::Prefix))
+                .chain(suffixes.map(TextPattern::Suffix))
+        })
+    }
+}
+
+impl Affixes {
+    fn is_any(&self) -> bool {
+        !self.prefixes.is_empty() || !self.suffixes.is_empty()
     }
 }
 

@@ -119,3 +119,106 @@ fn query_and_fragment_are_cut_at_the_first_of_either() {
     }
     assert_eq!(without_query(b"?"), b"");
 }
+
+/// What goes in, and what comes out of `base`, `mergeSlashes` and `decodeAndMergeSlashes`, as Istio documents it:
+/// a path counts as normal exactly where the mode leaves it alone, and what comes out always does.
+#[test]
+fn a_path_is_normal_where_its_mode_leaves_it_alone() {
+    use PathNormalization::{Base, DecodeAndMergeSlashes, MergeSlashes, None};
+    let forms = [Base, MergeSlashes, DecodeAndMergeSlashes];
+    for (given, comes_out) in [
+        ("/", ["/", "/", "/"]),
+        ("/app/", ["/app/", "/app/", "/app/"]),
+        ("/app", ["/app", "/app", "/app"]),
+        ("/app/../admin", ["/admin", "/admin", "/admin"]),
+        ("/app//", ["/app//", "/app/", "/app/"]),
+        ("/app/%2f", ["/app/%2f", "/app/%2f", "/app/"]),
+        ("/app%2f/", ["/app%2f/", "/app%2f/", "/app/"]),
+        (
+            "/xyz%30..//abc",
+            ["/xyz0..//abc", "/xyz0../abc", "/xyz0../abc"],
+        ),
+        ("/app/%2E./admin", ["/admin", "/admin", "/admin"]),
+        (r"/app\admin", ["/app/admin", "/app/admin", "/app/admin"]),
+        (
+            r"/app/\/\/\admin",
+            ["/app//////admin", "/app/admin", "/app/admin"],
+        ),
+        (
+            "/%2Fapp%5cadmin%5Cabc",
+            [
+                "/%2Fapp%5cadmin%5Cabc",
+                "/%2Fapp%5cadmin%5Cabc",
+                "/app/admin/abc",
+            ],
+        ),
+        (
+            r"/%5Capp%2f%5c%2F%2e%2e%2fadmin%5c\abc",
+            [
+                "/%5Capp%2f%5c%2F..%2fadmin%5c/abc",
+                "/%5Capp%2f%5c%2F..%2fadmin%5c/abc",
+                "/app/admin/abc",
+            ],
+        ),
+        ("/app//../admin", ["/app/admin", "/app/admin", "/app/admin"]),
+        ("/app//../../admin", ["/admin", "/admin", "/admin"]),
+        ("/%c0%2e%c0%2e/admin", ["/%c0.%c0./admin"; 3]),
+        (
+            "/%c0%2fadmin",
+            ["/%c0%2fadmin", "/%c0%2fadmin", "/%c0/admin"],
+        ),
+    ] {
+        assert!(None.is_fixed_point(given.as_bytes()), "{given}");
+        for (form, comes_out) in forms.into_iter().zip(comes_out) {
+            let normal = form.is_fixed_point(given.as_bytes());
+            assert_eq!(normal, given == comes_out, "{form:?} {given}");
+            assert!(
+                form.is_fixed_point(comes_out.as_bytes()),
+                "{form:?} {comes_out}"
+            );
+        }
+    }
+}
+
+/// Escapes that no mode decodes, and texts that only look like escapes; `..;` is refused here all the same.
+#[test]
+fn what_no_mode_changes_is_normal() {
+    use PathNormalization::{Base, DecodeAndMergeSlashes, MergeSlashes};
+    for path in [
+        "/0x2e0x2e/admin",
+        "/0x2e0x2e0x2fadmin",
+        "/0x5c0x5cadmin",
+        "/%25c0%25ae%25c1%259cadmin",
+        "/%252e%252e/admin",
+        "/%252e%252e%252fadmin",
+        "/%c1%9cadmin",
+        "/%c0%ae%c0%ae/admin",
+        "/%c0%afadmin",
+        "/.../admin",
+        "/..../admin",
+        "/;/admin",
+        "/admin;a=b",
+        "/admin;a=b/xyz",
+        "/admin,a=b/xyz",
+        "/Admin",
+        "/ADMIN",
+    ] {
+        for form in [Base, MergeSlashes, DecodeAndMergeSlashes] {
+            assert!(form.is_fixed_point(path.as_bytes()), "{form:?} {path}");
+        }
+    }
+}
+
+/// Every escape there is: unreserved characters and slashes are decoded, control characters are refused here.
+#[test]
+fn each_escape_is_normal_or_not() {
+    use PathNormalization::DecodeAndMergeSlashes;
+    for byte in 0..=u8::MAX {
+        let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let changed = unreserved || b"/\\".contains(&byte) || byte.is_ascii_control();
+        for path in [format!("/admin%{byte:02x}"), format!("/admin%{byte:02X}")] {
+            let normal = DecodeAndMergeSlashes.is_fixed_point(path.as_bytes());
+            assert_eq!(normal, !changed, "{path}");
+        }
+    }
+}

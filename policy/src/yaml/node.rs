@@ -218,7 +218,11 @@ fn position(at: Location) -> Option<Position> {
     (line > 0).then_some(Position { line, column })
 }
 
-/// The rest is a drawing of the place, which the caller shows in its own way.
+/// The rest is a drawing of the place, which the caller shows in its own way, or advice for programmers.
 fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_owned()
+    let line = message.lines().next().unwrap_or_default();
+    let advice = ", set DuplicateKeyPolicy";
+    line.split_once(advice)
+        .map_or(line, |(problem, _)| problem)
+        .to_owned()
 }

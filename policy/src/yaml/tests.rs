@@ -114,13 +114,13 @@ fn the_compiler_s_problems_have_a_line_too() {
 
 #[test]
 fn a_key_with_dots_is_found() {
-    let text = POLICY.replace("\"false\"", "\"true\"");
+    let text = POLICY.replace("\"false\"", "maybe");
     let errors = compile_errors(&text);
     assert_eq!(
         errors,
         [
             "p.yaml:7:5: metadata.annotations.istio.io/dry-run: AuthorizationPolicy default/a: \
-          dry-run is not supported yet"
+          \"maybe\" is not true or false"
         ]
     );
 }
@@ -130,7 +130,49 @@ fn another_kind_is_an_error() {
     let error = shape_error(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: b}\ndata: {a: b}\n",
     );
-    assert!(error.starts_with("p.yaml:4:1: "), "{error}");
+    assert!(
+        error.starts_with("p.yaml:2:1: kind: \"ConfigMap\" is not "),
+        "{error}"
+    );
+}
+
+#[test]
+fn resources_of_all_kinds_stand_in_one_file() {
+    let peer = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+                metadata: {name: p, namespace: default}\nspec: {mtls: {mode: STRICT}}\n";
+    let mut files = PolicyFiles::new();
+    files
+        .add(
+            "p.yaml",
+            &format!(
+                "{peer}---\n{POLICY}---\n{}",
+                peer.replace("name: p", "name: q")
+            ),
+        )
+        .unwrap();
+    let resources = files.resources();
+    assert_eq!(
+        (
+            resources.authorization.len(),
+            resources.peer_authentication.len()
+        ),
+        (1, 2)
+    );
+    let plaintext = crate::Request::new(&crate::Peer::Plaintext);
+    let decision = files.compile(&scope()).unwrap().decide(&plaintext);
+    assert_eq!(decision.code(), "mtls_required");
+}
+
+/// Errors count places by kind; the file knows which document that was.
+#[test]
+fn an_error_of_another_kind_has_its_own_line() {
+    let peer = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+                metadata: {name: p, namespace: default}\nspec: {portLevelMtls: {\"80\": {mode: STRICT}}}\n";
+    let errors = compile_errors(&format!("{POLICY}---\n{peer}"));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let line = POLICY.lines().count() + 5;
+    let start = format!("p.yaml:{line}:8: spec.portLevelMtls: PeerAuthentication default/p: ");
+    assert!(errors[0].starts_with(&start), "{errors:?}");
 }
 
 #[test]

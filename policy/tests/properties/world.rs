@@ -19,6 +19,10 @@ const PRINCIPALS: &[&str] = &[
     "t/ns/a/sa/y",
 ];
 const IDS: &[&str] = &["t/ns/a/sa/x", "t/ns/a/sa/y", "u/other", "u/ns/b/sa/y"];
+const TRUST_DOMAINS: &[&str] = &["t", "u", "*", "t*"];
+const SERVICE_ACCOUNTS: &[&str] = &["x", "a/x", "b/y"];
+const REQUEST_PRINCIPALS: &[&str] = &["i/s", "i/*", "*/s", "*", "i", "https://i/s"];
+const CLAIMS: &[&str] = &["v", "w", "*", "v*"];
 const NAMESPACES: &[&str] = &["a", "b", "*"];
 const BLOCKS: &[&str] = &["10.0.0.0/8", "10.0.0.1", "::/0", "192.0.2.0/24"];
 const ADDRESSES: &[&str] = &["10.0.0.1", "10.1.0.1", "192.0.2.1", "2001:db8::1"];
@@ -26,7 +30,9 @@ const HOSTS: &[&str] = &["*", "one", "ONE:80", "*.test", "api.*"];
 const ASKED_HOSTS: &[&str] = &["one", "one:80", "A.test", "api.x", ""];
 const PORTS: &[&str] = &["80", "8080"];
 const METHODS: &[&str] = &["GET", "POST", "*", "P*"];
-const PATHS: &[&str] = &["/a", "/a/*", "*.png", "*", "/b"];
+const PATHS: &[&str] = &[
+    "/a", "/a/*", "*.png", "*", "/b", "/{*}", "/a/{**}", "/{*}/b",
+];
 pub(crate) const ASKED_PATHS: &[&str] = &["/a", "/a/b", "/x.png?y", "/b#z", "/"];
 pub(crate) const ODD_PATHS: &[&str] = &["//a", "/a/../b", "/a%2fb", "*", "a"];
 const VALUES: &[&str] = &["v", "w", "*", "v*"];
@@ -44,12 +50,26 @@ prop_compose! {
         not_principals in list(PRINCIPALS),
         namespaces in list(NAMESPACES),
         not_namespaces in list(NAMESPACES),
-        ip_blocks in list(BLOCKS),
-        not_ip_blocks in list(BLOCKS),
+        blocks in (list(BLOCKS), list(BLOCKS), list(BLOCKS), list(BLOCKS)),
+        trust_domains in list(TRUST_DOMAINS),
+        not_trust_domains in list(TRUST_DOMAINS),
+        request_principals in list(REQUEST_PRINCIPALS),
+        not_request_principals in list(REQUEST_PRINCIPALS),
+        accounts in option::weighted(0.2, (list(SERVICE_ACCOUNTS), list(SERVICE_ACCOUNTS))),
     ) -> From {
+        let (ip_blocks, not_ip_blocks, remote_ip_blocks, not_remote_ip_blocks) = blocks;
         let mut source = Source {
-            principals, not_principals, namespaces, not_namespaces, ip_blocks, not_ip_blocks, ..Source::default()
+            principals, not_principals, namespaces, not_namespaces, ip_blocks, not_ip_blocks,
+            remote_ip_blocks, not_remote_ip_blocks, trust_domains, not_trust_domains,
+            request_principals, not_request_principals, ..Source::default()
         };
+        // Service accounts exclude principals and namespaces.
+        if let Some((service_accounts, not_service_accounts)) = accounts {
+            source = Source {
+                service_accounts, not_service_accounts, principals: None, not_principals: None,
+                namespaces: None, not_namespaces: None, ..source
+            };
+        }
         if source == Source::default() {
             source.principals = Some(vec!["*".to_owned()]);
         }
@@ -77,11 +97,32 @@ prop_compose! {
     }
 }
 
-prop_compose! {
-    pub(crate) fn condition()(values in list(VALUES), not_values in list(VALUES)) -> Condition {
-        let values = values.or_else(|| not_values.is_none().then(|| vec!["v".to_owned()]));
-        Condition { key: "request.headers[h]".to_owned(), values, not_values }
-    }
+/// Keys, each with values it takes.
+const KEYS: &[(&str, &[&str])] = &[
+    ("request.headers[h]", VALUES),
+    ("request.auth.claims[c]", CLAIMS),
+    ("request.auth.claims[c][d]", CLAIMS),
+    ("request.auth.audiences", CLAIMS),
+    ("request.auth.principal", REQUEST_PRINCIPALS),
+    (
+        "experimental.envoy.filters.f[k]",
+        &["v", "[v]", "[*]", "w*"],
+    ),
+    ("source.trustDomain", TRUST_DOMAINS),
+    ("remote.ip", BLOCKS),
+    ("connection.sni", HOSTS),
+    ("source.certificate.keyType", &["EC", "RSA"]),
+    ("source.certificate.keyBits", &["256", "2048+"]),
+];
+
+pub(crate) fn condition() -> impl Strategy<Value = Condition> {
+    select(KEYS).prop_flat_map(|(key, of)| {
+        (list(of), list(of)).prop_map(move |(values, not_values)| Condition {
+            key: key.to_owned(),
+            values: values.or_else(|| not_values.is_none().then(|| vec![of[0].to_owned()])),
+            not_values,
+        })
+    })
 }
 
 prop_compose! {
@@ -126,7 +167,10 @@ pub(crate) struct Asked {
     host: Option<&'static str>,
     headers: Vec<(&'static str, &'static str)>,
     source_ip: Option<IpAddr>,
+    remote_ip: Option<IpAddr>,
     port: Option<u16>,
+    claims: Option<Value>,
+    metadata: Value,
 }
 
 impl Asked {
@@ -137,6 +181,12 @@ impl Asked {
             host: self.host.map(str::as_bytes),
             headers: &self.headers,
             source_ip: self.source_ip,
+            remote_ip: self.remote_ip,
+            claims: match &self.claims {
+                Some(claims) => Some(claims),
+                None => None,
+            },
+            metadata: &self.metadata,
             destination_port: self.port,
             ..Request::new(&self.peer)
         }
@@ -154,20 +204,59 @@ pub(crate) fn asked(paths: &'static [&'static str]) -> impl Strategy<Value = Ask
         option::weighted(0.9, select(paths)),
         option::weighted(0.9, select(ASKED_HOSTS)),
         vec((Just("h"), select(&["v", "w", "vv", ""][..])), 0..3),
-        option::weighted(0.9, select(ADDRESSES).prop_map(|ip| ip.parse().unwrap())),
+        address(),
+        address(),
         option::weighted(0.9, select(&[80_u16, 8080, 9090][..])),
+        option::weighted(0.7, claims()),
+        metadata(),
     )
         .prop_map(
-            |(peer, method, path, host, headers, source_ip, port)| Asked {
-                peer,
-                method,
-                path,
-                host,
-                headers,
-                source_ip,
-                port,
+            |(peer, method, path, host, headers, source_ip, remote_ip, port, claims, metadata)| {
+                Asked {
+                    peer,
+                    method,
+                    path,
+                    host,
+                    headers,
+                    source_ip,
+                    remote_ip,
+                    port,
+                    claims,
+                    metadata,
+                }
             },
         )
+}
+
+fn address() -> impl Strategy<Value = Option<IpAddr>> {
+    option::weighted(0.9, select(ADDRESSES).prop_map(|ip| ip.parse().unwrap()))
+}
+
+fn claims() -> impl Strategy<Value = Value> {
+    let text = || select(&["v", "w", "vv", ""][..]);
+    let value = prop_oneof![
+        text().prop_map(Value::from),
+        vec(text(), 0..3).prop_map(Value::from),
+        text().prop_map(|d| json!({"d": d})),
+        vec(text(), 0..3).prop_map(|d| json!({"d": d})),
+        any::<i32>().prop_map(Value::from),
+    ];
+    (
+        select(&["i", "https://i", ""][..]),
+        select(&["s", ""][..]),
+        value.clone(),
+        value,
+    )
+        .prop_map(|(iss, sub, aud, c)| json!({"iss": iss, "sub": sub, "aud": aud, "c": c}))
+}
+
+fn metadata() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!({})),
+        Just(json!({"envoy.filters.f": {"k": "v"}})),
+        Just(json!({"envoy.filters.f": {"k": ["v", "w"]}})),
+        Just(json!({"envoy.filters.g": {"k": "v"}})),
+    ]
 }
 
 pub(crate) fn compile(policies: &[AuthorizationPolicy]) -> PolicySet {
@@ -200,7 +289,20 @@ pub(crate) fn arbitrary_json() -> impl Strategy<Value = Value> {
         "principals",
         "notPrincipals",
         "serviceAccounts",
+        "trustDomains",
+        "requestPrincipals",
         "ipBlocks",
+        "remoteIpBlocks",
+        "targetRefs",
+        "annotations",
+        "istio.io/dry-run",
+        "federation",
+        "allow",
+        "decisionLog",
+        "forwardedClientCert",
+        "hop",
+        "protocol",
+        "tcp",
         "paths",
         "ports",
         "key",
@@ -227,8 +329,13 @@ pub(crate) fn arbitrary_json() -> impl Strategy<Value = Value> {
         "ALLOW",
         "DENY",
         "AUDIT",
+        "CUSTOM",
         "source.ip",
         "request.headers[x]",
+        "request.auth.claims[a][b]",
+        "experimental.envoy.filters.a[b]",
+        "source.certificate.keyBits",
+        "/a/{*}",
         "inbound",
         "*",
         "a/b",

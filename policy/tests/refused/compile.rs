@@ -36,9 +36,3 @@ pub(crate) fn errors(resource: &Value) -> Vec<(String, Problem)> {
 pub(crate) fn spec_errors(spec: Value) -> Vec<(String, Problem)> {
     errors(&resource(spec))
 }
-
-pub(crate) fn not_supported(what: &str) -> Problem {
-    Problem::NotSupportedYet {
-        what: what.to_owned(),
-    }
-}

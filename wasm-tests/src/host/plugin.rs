@@ -8,6 +8,7 @@ use super::abi;
 use super::error::HostError;
 use super::fault::Fault;
 use super::maps::Headers;
+use super::property::Properties;
 use super::state::{CallAnswer, Context, HttpCall, LogLine, Recorded, State};
 use super::world::World;
 use crate::artefact;
@@ -34,7 +35,11 @@ impl Plugin {
         Self::start_module(world, &artefact.module)
     }
 
-    fn start_module(world: &World, module: &Module) -> Result<Self, HostError> {
+    /// The same with a module of the caller's.
+    ///
+    /// # Errors
+    /// It does not instantiate, traps, or refuses to start.
+    pub fn start_module(world: &World, module: &Module) -> Result<Self, HostError> {
         let engine = module.engine();
         let mut store = Store::new(engine, State::new(world.clone(), Self::MEMORY_LIMIT));
         store.limiter(|state| &mut state.limits);
@@ -285,6 +290,7 @@ impl Plugin {
         let context = Context {
             is_root: true,
             configuration,
+            properties: Properties::new().with("plugin_name", "countersign"),
             ..Context::default()
         };
         let root = self.new_context(context)?;

@@ -1,6 +1,7 @@
 //! Properties (Envoy's attributes), by path.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A typed attribute value; its encoding is that of Envoy's `serializeValue`.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +61,8 @@ impl From<String> for Value {
 
 /// What `proxy_get_property` can see on one stream.
 ///
-/// A path that is not set answers `NotFound`, as an attribute without a value does in Envoy.
+/// A path that is not set answers `NotFound`, as an attribute without a value does in Envoy. The one exception
+/// is `connection.id` (and `connection_id`, which is the same): connections that look alike have the same number, others another one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Properties(BTreeMap<Vec<String>, Value>);
 
@@ -123,13 +125,53 @@ impl Properties {
     pub(super) fn lookup(&self, raw_path: &[u8]) -> Option<Vec<u8>> {
         let text = String::from_utf8(raw_path.to_vec()).ok()?;
         let path: Vec<String> = text.split('\0').map(str::to_owned).collect();
-        self.0.get(&path).map(Value::encode)
+        let set = |path: &[String]| self.0.get(path).map(Value::encode);
+        if path == ["connection", "id"] || path == ["connection_id"] {
+            let id = || self.connection_id().map(|id| id.to_le_bytes().to_vec());
+            return set(&["connection".to_owned(), "id".to_owned()]).or_else(id);
+        }
+        set(&path)
+    }
+
+    /// Envoy numbers its connections; here those that look alike are one, unless `connection.id` is set.
+    fn connection_id(&self) -> Option<u64> {
+        let of_connection = self.0.iter().filter(|(path, _)| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            matches!(
+                path.as_slice(),
+                ["connection" | "source" | "destination", ..]
+                    | [
+                        "filter_state",
+                        "countersign.peer_certificate" | "countersign.direct_remote_address"
+                    ]
+            )
+        });
+        let mut hasher = DefaultHasher::new();
+        let mut known = false;
+        for (path, value) in of_connection {
+            known = true;
+            path.hash(&mut hasher);
+            value.encode().hash(&mut hasher);
+        }
+        known.then(|| hasher.finish())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_that_look_alike_have_one_number_unless_it_is_set() {
+        let id = |properties: &Properties| properties.lookup(b"connection\0id");
+        let one = Properties::new().with("connection.mtls", true);
+        let other = one.clone().with("source.address", "10.0.0.1:1");
+        assert_eq!(id(&one), id(&one.clone().with("xds.cluster_name", "x")));
+        assert!(id(&one).is_some() && id(&one) != id(&other));
+        assert_eq!(id(&Properties::new()), None);
+        let set = one.with("connection.id", 7_u64);
+        assert_eq!(id(&set), Some(7_u64.to_le_bytes().to_vec()));
+    }
 
     #[test]
     fn finds_a_property_by_its_nul_separated_path_and_nothing_else() {

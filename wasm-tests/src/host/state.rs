@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 
+use super::connection::Network;
 use super::fault::{Effect, Fault};
 use super::maps::Headers;
 use super::property::Properties;
@@ -83,6 +84,7 @@ pub(super) struct Context {
     pub(super) resumed_request: u32,
     pub(super) resumed_response: u32,
     pub(super) closed: Vec<u32>,
+    pub(super) network: Network,
 }
 
 /// The answer to an HTTP call while the guest looks at it.

@@ -20,10 +20,36 @@ const PERIOD: u64 = 10;
 
 struct List {
     signer: ListSigner,
-    entries: Vec<(String, &'static str)>,
-    sequence: u64,
-    issued: u64,
+    spec: ListSpec,
+    /// Those before it, for who holds one of them.
+    past: Vec<ListSpec>,
     polls: u64,
+    /// Bytes of lists that were asked for.
+    served: usize,
+}
+
+impl List {
+    /// Signs a list with these entries.
+    fn sign(&mut self, entries: Vec<(String, &'static str)>) {
+        let mut next = ListSpec::at(now(), self.spec.sequence + 1);
+        next.entries = entries;
+        self.past.push(std::mem::replace(&mut self.spec, next));
+    }
+
+    /// What a filter that holds the list of this sequence is told; `None` for nothing.
+    fn since(&mut self, epoch: u64, sequence: u64) -> Option<Vec<u8>> {
+        if (epoch, sequence) == (self.spec.epoch, self.spec.sequence) {
+            return None;
+        }
+        let mut past = self.past.iter();
+        let held = past.find(|held| (held.epoch, held.sequence) == (epoch, sequence));
+        let update = match held {
+            Some(held) => self.signer.sign_changes(&self.spec, held),
+            None => self.signer.sign(&self.spec),
+        };
+        self.served += update.len();
+        Some(update)
+    }
 }
 
 /// A running server; dropping it ends it.
@@ -41,10 +67,10 @@ impl ListServer {
         let public_key_pem = signer.public_key_pem();
         let list = List {
             signer,
-            entries: Vec::new(),
-            sequence: 1,
-            issued: now(),
+            spec: ListSpec::at(now(), 1),
+            past: Vec::new(),
             polls: 0,
+            served: 0,
         };
         let list = Arc::new(Mutex::new(list));
         let listener = UnixListener::bind(socket).expect("the socket's folder is the test's own");
@@ -68,14 +94,17 @@ impl ListServer {
     /// Replaces the entries and signs a new list.
     pub(crate) fn publish(&self, entries: &[(String, &'static str)]) {
         let mut list = self.list.lock().expect("no test panics in there");
-        list.entries = entries.to_vec();
-        list.sequence += 1;
-        list.issued = now();
+        list.sign(entries.to_vec());
     }
 
     /// How often it was asked.
     pub(crate) fn polls(&self) -> u64 {
         self.list.lock().expect("no test panics in there").polls
+    }
+
+    /// How many bytes of lists it has served.
+    pub(crate) fn served(&self) -> usize {
+        self.list.lock().expect("no test panics in there").served
     }
 }
 
@@ -108,29 +137,28 @@ async fn serve(stream: UnixStream, list: Arc<Mutex<List>>) {
 fn answer(request: &Request<Incoming>, list: &Mutex<List>) -> Response<Full<Bytes>> {
     let mut list = list.lock().expect("no test panics in there");
     list.polls += 1;
-    if now() >= list.issued + PERIOD {
-        list.sequence += 1;
-        list.issued = now();
+    if now() >= list.spec.issued + PERIOD {
+        let entries = list.spec.entries.clone();
+        list.sign(entries);
     }
-    let since = request
-        .uri()
-        .query()
-        .and_then(|query| query.strip_prefix("since="));
-    let status = match since.and_then(|since| since.parse::<u64>().ok()) {
-        _ if request.uri().path() != "/v1/denylist" => 404,
-        None => 400,
-        Some(since) if since == list.sequence => 204,
-        Some(_) => 200,
+    let (status, body) = match held(request) {
+        _ if request.uri().path() != "/v1/denylist" => (404, None),
+        None => (400, None),
+        Some((epoch, sequence)) => match list.since(epoch, sequence) {
+            None => (204, None),
+            update => (200, update),
+        },
     };
-    let body = if status == 200 {
-        let mut spec = ListSpec::at(list.issued, list.sequence);
-        spec.entries.clone_from(&list.entries);
-        Bytes::from(list.signer.sign(&spec))
-    } else {
-        Bytes::new()
-    };
+    let body = Bytes::from(body.unwrap_or_default());
     Response::builder()
         .status(status)
         .body(Full::new(body))
         .expect("a response")
+}
+
+/// Epoch and sequence in `?epoch=E&since=N`.
+fn held(request: &Request<Incoming>) -> Option<(u64, u64)> {
+    let query = request.uri().query()?.strip_prefix("epoch=")?;
+    let (epoch, sequence) = query.split_once("&since=")?;
+    Some((epoch.parse().ok()?, sequence.parse().ok()?))
 }

@@ -9,12 +9,20 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorizer;
 mod bodies;
+mod custom;
 mod inbound;
+mod jwt;
+mod labels;
 mod list_server;
 mod outbound;
+mod peer_authentication;
 mod reload;
 mod revocation;
 mod running;
 mod sessions;
+mod streams;
 mod support;
+mod tcp;
+mod tokens;

@@ -13,17 +13,18 @@ use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
 use crate::support::{World, eventually, ids};
 
 /// The one Wasm filter of a bootstrap, moved to a file that Envoy watches.
-struct Discovered {
+pub(crate) struct Discovered {
     file: PathBuf,
     filter: std::cell::RefCell<Value>,
     version: std::cell::Cell<u32>,
 }
 
 const NAME: &str = "countersign";
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+/// The end of the type of a Wasm filter, for requests and for connections.
+const WASM: &str = ".wasm.v3.Wasm";
 
 impl Discovered {
-    fn new(file: PathBuf) -> Self {
+    pub(crate) fn new(file: PathBuf) -> Self {
         Self {
             file,
             filter: Value::Null.into(),
@@ -32,20 +33,21 @@ impl Discovered {
     }
 
     /// Takes the filter out of the bootstrap.
-    fn take_from(&self, bootstrap: &mut Value) {
+    pub(crate) fn take_from(&self, bootstrap: &mut Value) {
         let filter = find_wasm(bootstrap).expect("one Wasm filter");
+        let type_url = filter["typed_config"]["@type"].clone();
         *self.filter.borrow_mut() = filter["typed_config"].take();
         let source =
             json!({"path_config_source": {"path": self.file}, "resource_api_version": "V3"});
         *filter = json!({
             "name": NAME,
-            "config_discovery": {"config_source": source, "type_urls": [WASM]},
+            "config_discovery": {"config_source": source, "type_urls": [type_url]},
         });
         self.write();
     }
 
     /// Puts another plug-in configuration into the file.
-    fn configure(&self, configuration: &str) {
+    pub(crate) fn configure(&self, configuration: &str) {
         self.filter.borrow_mut()["config"]["configuration"]["value"] = configuration.into();
         self.write();
     }
@@ -67,7 +69,8 @@ impl Discovered {
 }
 
 fn find_wasm(value: &mut Value) -> Option<&mut Value> {
-    if value["typed_config"]["@type"] == WASM {
+    let type_url = value["typed_config"]["@type"].as_str();
+    if type_url.is_some_and(|url| url.ends_with(WASM)) {
         return Some(value);
     }
     match value {
@@ -77,7 +80,7 @@ fn find_wasm(value: &mut Value) -> Option<&mut Value> {
     }
 }
 
-fn file(world: &World) -> PathBuf {
+pub(crate) fn file(world: &World) -> PathBuf {
     let path = world.path("ecds.json");
     assert!(path.parent().is_some_and(Path::is_dir));
     path

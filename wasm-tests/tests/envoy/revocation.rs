@@ -185,6 +185,49 @@ async fn every_worker_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_worker_asks_for_all_and_is_told_what_changed() {
+    let Scene {
+        world,
+        list,
+        server,
+        client,
+    } = scene(World::new()).await;
+    let many: Vec<_> = (0..20_000_u32)
+        .map(|number| (format!("{number:064x}"), "revoked"))
+        .collect();
+    list.publish(&many);
+    let mut connection = server
+        .connect(&world.tls("sleep", &client), Version::Http1)
+        .await
+        .expect("a handshake");
+    eventually("all entries", Duration::from_secs(5), async || {
+        list.served() >= 800_000
+    })
+    .await;
+    eventually("the first list", Duration::from_secs(5), async || {
+        connection.get("/get").await.expect("an answer").status == 200
+    })
+    .await;
+    let (polls, served) = (list.polls(), list.served());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let polled = list.polls() - polls;
+    assert!(
+        (5..=16).contains(&polled),
+        "{polled} polls in 5 s by two workers"
+    );
+    let mut more = many.clone();
+    more.push((client.sha256(), "revoked"));
+    list.publish(&more);
+    let revoked = until(&mut connection, 200, 403).await;
+    assert!(revoked <= BOUND, "{revoked:?}");
+    let told = list.served() - served;
+    assert!(
+        told < 20_000,
+        "{told} bytes for one entry, after {served} for all"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_passes_before_the_first_list() {
     let Scene {
         world,

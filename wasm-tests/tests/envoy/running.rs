@@ -38,7 +38,7 @@ pub(crate) enum Running {
 }
 
 impl Running {
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let path = match self {
             Self::Checked(envoy) => return envoy.log().expect("readable"),
             Self::Rewritten(child) => child.stderr(),
@@ -140,7 +140,8 @@ impl ClientUnderTest {
     }
 }
 
-fn decisions(log: &str) -> Vec<Value> {
+/// The filter's decision records in a log.
+pub(crate) fn decisions(log: &str) -> Vec<Value> {
     let records = log
         .lines()
         .filter_map(|line| line.split_once("countersign-decision "));

@@ -206,7 +206,7 @@ impl World {
         ClientUnderTest { envoy, address }
     }
 
-    async fn launch(
+    pub(crate) async fn launch(
         &self,
         name: &str,
         bootstrap: &envoy_config::Bootstrap,

@@ -8,7 +8,7 @@ use wasm_tests::host::{Plugin, World};
 const LARGEST: usize = 1 << 20;
 
 /// Callbacks without which the filter could not do its work.
-const NEEDED_EXPORTS: [&str; 11] = [
+const NEEDED_EXPORTS: [&str; 10] = [
     "memory",
     "proxy_on_context_create",
     "proxy_on_vm_start",
@@ -18,9 +18,30 @@ const NEEDED_EXPORTS: [&str; 11] = [
     "proxy_on_request_body",
     "proxy_on_request_trailers",
     "proxy_on_http_call_response",
-    "proxy_on_done",
     "proxy_on_delete",
 ];
+
+/// Callbacks that the filter has no use for. Envoy would call them for every request.
+const COSTLY_EXPORTS: [&str; 5] = [
+    "proxy_on_response_headers",
+    "proxy_on_response_body",
+    "proxy_on_response_trailers",
+    "proxy_on_log",
+    "proxy_on_done",
+];
+
+#[test]
+fn exports_nothing_that_envoy_would_call_in_vain() {
+    let artefact = artefact::load().expect("the filter is built");
+    let exports: Vec<&str> = artefact
+        .module
+        .exports()
+        .map(|export| export.name())
+        .collect();
+    for costly in COSTLY_EXPORTS {
+        assert!(!exports.contains(&costly), "{costly} in {exports:?}");
+    }
+}
 
 #[test]
 fn imports_nothing_but_proxy_wasm_hostcalls() {

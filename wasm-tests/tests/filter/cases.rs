@@ -56,12 +56,21 @@ impl Peers {
         };
         let source = SocketAddr::new(case.source_ip, case.source_port);
         let destination = SocketAddr::new(case.destination_ip, case.destination_port);
-        let connection = connection
+        let remote = case.remote_ip.unwrap_or(case.source_ip);
+        let mut connection = connection
             .without("connection.requested_server_name")
             .with("source.address", source.to_string())
             .with_path(&DIRECT_ADDRESS, source.ip().to_string())
+            .with_path(
+                &["filter_state", "countersign.remote_address"],
+                remote.to_string(),
+            )
             .with("destination.address", destination.to_string())
             .with("destination.port", i64::from(case.destination_port));
+        if let Some(claims) = &case.claims {
+            let payload = ["filter_state", "countersign.jwt_payload"];
+            connection = connection.with_path(&payload, claims.to_string());
+        }
         match &case.sni {
             Some(name) => connection.with("connection.requested_server_name", name.as_str()),
             None => connection,
@@ -77,10 +86,26 @@ pub(crate) fn through_the_filter(plugin: &mut Plugin, peers: &Peers, case: &Case
         .request_headers(stream, &headers, true)
         .expect("no trap");
     plugin.close(stream).expect("no trap");
+    decided(plugin, case, &outcome)
+}
+
+/// What the filter makes of a connection of a case.
+pub(crate) fn through_the_tcp_filter(
+    plugin: &mut Plugin,
+    peers: &Peers,
+    case: &Case,
+) -> Expectation {
+    let outcome = plugin
+        .connect_and_send(peers.properties(case))
+        .expect("no trap");
+    decided(plugin, case, &outcome)
+}
+
+fn decided(plugin: &Plugin, case: &Case, outcome: &Outcome) -> Expectation {
     let decision = last_decision(plugin);
-    let allowed = outcome == Outcome::Continued;
+    let allowed = *outcome == Outcome::Continued;
     assert!(
-        allowed || outcome.status() == Some(403),
+        allowed || *outcome == Outcome::Reset || outcome.status() == Some(403),
         "{}: {outcome:?}",
         case.name
     );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use wasm_tests::fixtures::ca::{Authority, Leaf};
 use wasm_tests::fixtures::config::{ConfigSpec, DENY_LIST_CLUSTER};
-use wasm_tests::fixtures::deny_list::{ListSigner, ListSpec};
+use wasm_tests::fixtures::deny_list::{ListSigner, ListSpec, full};
 use wasm_tests::fixtures::{NOW, SLEEP};
 use wasm_tests::host::{HttpCall, Plugin, World};
 
@@ -35,7 +35,7 @@ pub(crate) fn setup() -> Setup {
 }
 
 /// Lets time pass until the filter asks for the list (again).
-fn next_poll(plugin: &mut Plugin) -> HttpCall {
+pub(crate) fn next_poll(plugin: &mut Plugin) -> HttpCall {
     for _ in 0..300 {
         if let Some(call) = plugin.pending_calls().first() {
             return call.clone();
@@ -49,11 +49,9 @@ fn next_poll(plugin: &mut Plugin) -> HttpCall {
 }
 
 /// Answers the next poll with this list.
-pub(crate) fn deliver(plugin: &mut Plugin, jws: &str) {
+pub(crate) fn deliver(plugin: &mut Plugin, update: &[u8]) {
     let call = next_poll(plugin);
-    plugin
-        .answer_call(&call, 200, jws.as_bytes())
-        .expect("no trap");
+    plugin.answer_call(&call, 200, update).expect("no trap");
 }
 
 #[test]
@@ -65,18 +63,18 @@ fn asks_its_agent_and_names_the_sequence_it_has() {
     assert_eq!(call.cluster, DENY_LIST_CLUSTER);
     let header = |name| call.headers.text(name).unwrap_or_default();
     assert_eq!(header(":method"), "GET");
-    assert_eq!(header(":path"), "/v1/denylist?since=0");
+    assert_eq!(header(":path"), "/v1/denylist?epoch=0&since=0");
     assert_eq!(header(":authority"), DENY_LIST_CLUSTER);
     assert!(
         call.timeout_milliseconds > 0,
         "a call without a limit could hang for ever"
     );
     plugin
-        .answer_call(&call, 200, signer.sign(&ListSpec::sequence(41)).as_bytes())
+        .answer_call(&call, 200, &signer.sign(&ListSpec::sequence(41)))
         .expect("no trap");
     assert_eq!(
         next_poll(&mut plugin).headers.text(":path").unwrap(),
-        "/v1/denylist?since=41"
+        "/v1/denylist?epoch=1&since=41"
     );
     let gauge = plugin
         .world()
@@ -213,17 +211,19 @@ fn refuses_lists_that_are_not_the_next_good_one() {
         edit(&mut list);
         signer.sign(&list)
     };
-    let mut unknown_field = empty.payload();
-    unknown_field["more"] = json!(1);
-    let mut other_version = empty.payload();
-    other_version["schemaVersion"] = json!(2);
-    let (parts, kid) = (good.split('.').collect::<Vec<_>>(), signer.kid());
-    let header = |alg: &str, typ: &str| {
-        signer.sign_parts(
-            &json!({"alg": alg, "kid": kid, "typ": typ}),
-            &empty.payload(),
-        )
+    let head = |edit: &dyn Fn(&mut serde_json::Value)| {
+        let mut head = empty.head();
+        edit(&mut head);
+        full(signer.sign_parts(&signer.header(), &head).as_bytes(), &[])
     };
+    let jws = signer.head(&empty);
+    let (parts, kid) = (jws.split('.').collect::<Vec<_>>(), signer.kid());
+    let of = |jws: String| full(jws.as_bytes(), &[]);
+    let header = |alg: &str, typ: &str| {
+        let header = json!({"alg": alg, "kid": kid, "typ": typ});
+        of(signer.sign_parts(&header, &empty.head()))
+    };
+    let more = ListSpec::sequence(6).revoking(&ListSigner::new().kid());
     let bad = [
         ("a lower sequence", altered(&|list| list.sequence = 4)),
         (
@@ -243,31 +243,46 @@ fn refuses_lists_that_are_not_the_next_good_one() {
         ("a life above a minute", altered(&|list| list.expires += 1)),
         ("another key", ListSigner::new().sign(&empty)),
         (
-            "another payload",
-            format!(
+            "another head",
+            of(format!(
                 "{}.{}.{}",
                 parts[0],
-                &signer
-                    .sign(&ListSpec::sequence(7))
+                signer
+                    .head(&ListSpec::sequence(7))
                     .split('.')
                     .nth(1)
                     .unwrap(),
                 parts[2]
-            ),
+            )),
         ),
-        ("no signature", format!("{}.{}.", parts[0], parts[1])),
-        ("two parts", format!("{}.{}", parts[0], parts[1])),
-        ("four parts", format!("{good}.AAAA")),
-        ("cut short", good.chars().take(good.len() - 3).collect()),
-        ("nothing", String::new()),
-        ("garbage", "\u{0}\u{1}\u{2}".to_owned()),
+        ("no signature", of(format!("{}.{}.", parts[0], parts[1]))),
+        ("two parts", of(format!("{}.{}", parts[0], parts[1]))),
+        ("four parts", of(format!("{jws}.AAAA"))),
+        ("cut short", good[..good.len() - 3].to_vec()),
+        ("a byte too many", [&good[..], &[0]].concat()),
+        ("only the head", jws.clone().into_bytes()),
+        ("nothing", Vec::new()),
+        ("garbage", vec![0, 1, 2]),
         ("no algorithm", header("none", "countersign-deny-list+jws")),
         ("another type", header("ES256", "JWT")),
-        ("an unknown field", signer.sign_payload(&unknown_field)),
-        ("another version", signer.sign_payload(&other_version)),
+        ("an unknown field", head(&|head| head["more"] = json!(1))),
+        (
+            "another version",
+            head(&|head| head["schemaVersion"] = json!(1)),
+        ),
+        ("more entries", full(jws.as_bytes(), &more.entries_bytes())),
+        ("fewer entries", full(signer.head(&more).as_bytes(), &[])),
+        (
+            "changes of another list",
+            signer.sign_changes(&empty, &ListSpec::sequence(4).revoking(&revoked)),
+        ),
+        (
+            "changes that leave something out",
+            signer.sign_changes(&empty, &ListSpec::sequence(5)),
+        ),
     ];
-    for (what, jws) in bad {
-        deliver(&mut plugin, &jws);
+    for (what, update) in bad {
+        deliver(&mut plugin, &update);
         let outcome = get_as(&mut plugin, &client);
         assert_forbidden(&plugin, &outcome, "revoked");
         let gauge = plugin
@@ -334,4 +349,64 @@ fn goes_on_polling_when_the_call_itself_is_refused() {
 
 fn plugin_now(plugin: &Plugin) -> u64 {
     plugin.world().clock.seconds()
+}
+
+#[test]
+fn takes_what_changed_since_the_list_it_has() {
+    let Setup {
+        authority,
+        signer,
+        client,
+        mut plugin,
+        ..
+    } = setup();
+    let other = authority.svid(SLEEP);
+    let first = ListSpec::sequence(1)
+        .revoking_many(0, 1_000)
+        .revoking(&client.sha256());
+    deliver(&mut plugin, &signer.sign(&first));
+    let second = ListSpec::sequence(2)
+        .revoking_many(0, 1_000)
+        .suspending(&other.sha256());
+    deliver(&mut plugin, &signer.sign_changes(&second, &first));
+    let outcome = get_as(&mut plugin, &client);
+    assert_allowed(&plugin, &outcome, "no_policy");
+    let outcome = get_as(&mut plugin, &other);
+    assert_forbidden(&plugin, &outcome, "suspended");
+    // Signed anew, a list costs its head.
+    let mut third = second.clone();
+    third.sequence = 3;
+    let update = signer.sign_changes(&third, &second);
+    assert!(update.len() < 700, "{} bytes", update.len());
+    deliver(&mut plugin, &update);
+    let gauge = |name| plugin.world().metrics().value(name);
+    assert_eq!(gauge("countersign_deny_list_sequence"), Some(3));
+    assert_eq!(gauge("countersign_deny_list_entries"), Some(1_001));
+}
+
+#[test]
+fn keeps_polling_an_agent_that_is_away() {
+    let Setup {
+        signer,
+        client,
+        world,
+        mut plugin,
+        ..
+    } = setup();
+    deliver(&mut plugin, &signer.sign(&ListSpec::sequence(1)));
+    // Half an hour: the list is stale long since, and the agent is asked twice a second still.
+    let mut asked_at = Vec::new();
+    while world.clock.seconds() < NOW + 1_800 {
+        let call = next_poll(&mut plugin);
+        asked_at.push(world.clock.nanoseconds() / 1_000_000);
+        plugin.fail_call(&call).expect("no trap");
+    }
+    let longest = asked_at.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(longest <= Some(620), "{longest:?} ms between two polls");
+    let outcome = get_as(&mut plugin, &client);
+    assert_forbidden(&plugin, &outcome, "deny_list_stale");
+    let fresh = ListSpec::at(world.clock.seconds(), 2);
+    deliver(&mut plugin, &signer.sign(&fresh));
+    let outcome = get_as(&mut plugin, &client);
+    assert_allowed(&plugin, &outcome, "no_policy");
 }

@@ -22,7 +22,9 @@ const TELEMETRY: [&str; 6] = [
 ];
 
 /// Attributes that only the decision record names.
-const RECORD_ONLY: [&str; 3] = [
+const RECORD_ONLY: [&str; 4] = [
+    // Without it nothing is known of the connection, and everything is read anew.
+    "connection_id",
     "connection.id",
     "connection.uri_san_local_certificate",
     "upstream.uri_san_local_certificate",
@@ -79,7 +81,7 @@ impl Inbound {
         for _ in 0..100 {
             if let Some(call) = plugin.pending_calls().first().cloned() {
                 plugin
-                    .answer_call(&call, 200, self.signer.sign(&list).as_bytes())
+                    .answer_call(&call, 200, &self.signer.sign(&list))
                     .expect("no trap");
                 plugin.take_recorded();
                 return plugin;
@@ -266,7 +268,7 @@ fn no_fault_while_a_deny_list_is_fetched_makes_a_revoked_certificate_pass() {
     let inbound = Inbound::new();
     let revoked = mutual_tls(&inbound.revoked);
     let list = ListSpec::sequence(2).revoking(&inbound.revoked.sha256());
-    let jws = inbound.signer.sign(&list);
+    let update = inbound.signer.sign(&list);
     for hostcall in [
         "proxy_get_buffer_bytes",
         "proxy_get_header_map_pairs",
@@ -289,9 +291,7 @@ fn no_fault_while_a_deny_list_is_fetched_makes_a_revoked_certificate_pass() {
                 .cloned()
                 .expect("the next poll");
             plugin.inject(Fault::every(hostcall, effect.clone()));
-            plugin
-                .answer_call(&call, 200, jws.as_bytes())
-                .expect("no trap");
+            plugin.answer_call(&call, 200, &update).expect("no trap");
             plugin
                 .run_for(std::time::Duration::from_millis(100))
                 .expect("no trap");

@@ -30,7 +30,8 @@ fn allows_the_named_principal_and_says_who_it_was() {
     let authority = Authority::new(NOW);
     let sleep = authority.svid(SLEEP);
     let mut plugin = only_sleep(&authority);
-    let outcome = get(&mut plugin, mutual_tls(&sleep), "/x?secret=1");
+    let connection = mutual_tls(&sleep).with("connection.id", 7_u64);
+    let outcome = get(&mut plugin, connection, "/x?secret=1");
     assert_allowed(&plugin, &outcome, "matched_allow");
     let decision = last_decision(&plugin);
     assert_eq!(decision["policy"], "ns[default]-policy[only-sleep]-rule[0]");
@@ -40,6 +41,9 @@ fn allows_the_named_principal_and_says_who_it_was() {
     assert_eq!(decision["method"], "GET");
     assert_eq!(decision["path"], "/x", "the query is not logged");
     assert_eq!(decision["connection"], 7);
+    plugin
+        .run_for(std::time::Duration::from_secs(1))
+        .expect("no trap");
     let counted = plugin
         .world()
         .metrics()

@@ -316,9 +316,7 @@ fn refuses_a_server_whose_certificate_is_revoked() {
         .cloned()
         .expect("it asks at once");
     let list = signer.sign(&ListSpec::sequence(1).revoking(&server.sha256()));
-    plugin
-        .answer_call(&call, 200, list.as_bytes())
-        .expect("no trap");
+    plugin.answer_call(&call, 200, &list).expect("no trap");
     let mut ask = |server| {
         let stream = plugin.open(upstream_ready(server)).expect("no trap");
         plugin

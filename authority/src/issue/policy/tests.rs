@@ -28,6 +28,7 @@ fn policy(lifetimes: Lifetimes) -> IssuancePolicy {
     IssuancePolicy::new(
         TrustDomain::new("cluster.local").unwrap(),
         id("spiffe://cluster.local/countersign/authority"),
+        id("spiffe://cluster.local/countersign/authority/deny-list"),
         lifetimes,
         ServerNames {
             dns: vec!["localhost".to_owned()],

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::app::Parts;
-use crate::revoke::ListSigner;
+use crate::revoke::ListKeys;
 use crate::settings::{Settings, names};
 
 const AGENT: &str = "spiffe://cluster.local/countersign/agent/one";
@@ -15,16 +15,16 @@ async fn api(dir: &TempDir) -> AdminApi {
     let trust_domain = identity::TrustDomain::new("cluster.local").unwrap();
     let settings = Settings::new(trust_domain, dir.path().join("data"));
     let issuance = Parts::open(&settings).await.unwrap().issuance;
-    let publisher = Publisher::start(
-        ListSigner::open(&settings.path(names::DENY_LIST_KEY)).unwrap(),
-        issuance.inventory().clone(),
-        Arc::clone(&settings.clock),
-        60,
+    let keys = ListKeys::open(
+        settings.path(names::DENY_LIST_KEY),
+        settings.path(names::DENY_LIST_NEXT_KEY),
     );
+    let publisher = Publisher::start(keys.unwrap(), issuance.clone(), 60);
     AdminApi {
         publisher: Arc::new(publisher.await.unwrap()),
         issuance,
         entries: watch::channel(0).0,
+        bundle: watch::channel(Arc::default()).0,
         listen_address: String::new(),
         admin_socket: PathBuf::new(),
     }

@@ -187,6 +187,7 @@ impl Servers {
                 path: "/v1/denylist".to_owned(),
                 poll_milliseconds: 500,
                 keys: self.list_keys.clone(),
+                authority: None,
                 stale: StaleList::Deny,
                 floor: None,
             }),
@@ -194,7 +195,9 @@ impl Servers {
             decision_log: DecisionLog {
                 allowed,
                 response_header: false,
+                headers: Vec::new(),
             },
+            ..PluginConfig::new(Direction::Inbound, TRUST_DOMAIN)
         };
         InboundFilter::Wasm {
             module: self.module.clone(),

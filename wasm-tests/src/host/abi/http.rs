@@ -160,6 +160,9 @@ fn define_streams(linker: &mut Linker<State>) -> wasmtime::Result<()> {
                     1 if !context.is_root => {
                         context.resumed_response = context.resumed_response.saturating_add(1);
                     }
+                    2 if !context.is_root => context.network.resume(),
+                    // Envoy has no way to let bytes of the other side go on.
+                    3 => return Err(Status::Unimplemented),
                     _ => return Err(Status::BadArgument),
                 }
                 Ok(())

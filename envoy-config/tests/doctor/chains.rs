@@ -1,0 +1,282 @@
+//! Filter chains with our filter in them: what stands in front of it and what behind.
+
+use envoy_config::doctor::{Weakness, inspect};
+use serde_json::{Value, json};
+
+use crate::golden;
+
+/// The connection manager of a case's listener.
+fn manager(config: &mut Value) -> &mut Value {
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    config.pointer_mut(manager).unwrap()
+}
+
+#[track_caller]
+fn found_after(case: &str, change: impl Fn(&mut Value)) -> Vec<(Weakness, String)> {
+    let mut config = golden(case);
+    change(&mut config);
+    let found = inspect(&config).into_iter();
+    found
+        .map(|finding| (finding.weakness, finding.path))
+        .collect()
+}
+
+/// The last but one, our filter, moved in front of all others.
+fn our_filter_first(config: &mut Value) {
+    let filters = manager(config)["http_filters"].as_array_mut().unwrap();
+    let ours = filters.remove(filters.len() - 2);
+    filters.insert(0, ours);
+}
+
+const FILTERS: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+
+/// Both what validates tokens and what leaves their claims for our filter come too late.
+fn late_tokens() -> Vec<(Weakness, String)> {
+    let at = |index: usize| format!("{FILTERS}.http_filters[{index}]");
+    vec![
+        (Weakness::JwtAfterFilter, at(1)),
+        (Weakness::StateAfterFilter, at(2)),
+    ]
+}
+
+#[test]
+fn what_has_to_stand_in_front_of_our_filter_is_missed_there() {
+    assert_eq!(found_after("server-jwt", our_filter_first), late_tokens());
+    assert_eq!(
+        found_after("server-ip-blocks", our_filter_first),
+        [(
+            Weakness::StateAfterFilter,
+            format!("{FILTERS}.http_filters[1]")
+        )]
+    );
+    let asked_late = found_after("server-custom-grpc", our_filter_first);
+    assert_eq!(
+        asked_late,
+        [
+            (
+                Weakness::AskedAfterFilter,
+                format!("{FILTERS}.http_filters[2]")
+            ),
+            (
+                Weakness::CustomNotAsked,
+                format!("{FILTERS}.http_filters[0]")
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_provider_that_nobody_asks_is_found() {
+    let without = |config: &mut Value| {
+        let filters = manager(config)["http_filters"].as_array_mut().unwrap();
+        filters.retain(|filter| filter["name"] != "envoy.filters.http.ext_authz");
+    };
+    let expected = [(
+        Weakness::CustomNotAsked,
+        format!("{FILTERS}.http_filters[1]"),
+    )];
+    assert_eq!(found_after("server-custom-grpc", without), expected);
+    // Another provider than the policy's is asked.
+    let other = |config: &mut Value| {
+        let matcher =
+            &mut manager(config)["http_filters"][1]["typed_config"]["filter_enabled_metadata"];
+        matcher["value"]["string_match"]["prefix"] = json!("istio-ext-authz-opa-2-ns[");
+    };
+    let expected = [(
+        Weakness::CustomNotAsked,
+        format!("{FILTERS}.http_filters[2]"),
+    )];
+    assert_eq!(found_after("server-custom-grpc", other), expected);
+    // istiod's own matchers, which end with the name, will do.
+    let istiod = |config: &mut Value| {
+        let matcher =
+            &mut manager(config)["http_filters"][1]["typed_config"]["filter_enabled_metadata"];
+        matcher["value"]["string_match"]["prefix"] = json!("istio-ext-authz-opa");
+    };
+    assert_eq!(found_after("server-custom-grpc", istiod), []);
+}
+
+#[test]
+fn a_provider_that_may_fail_open_is_found() {
+    let open = |config: &mut Value| {
+        manager(config)["http_filters"][1]["typed_config"]["failure_mode_allow"] = json!(true);
+    };
+    let path = format!("{FILTERS}.http_filters[1].typed_config");
+    assert_eq!(
+        found_after("server-custom-grpc", open),
+        [(Weakness::FailOpen, path)]
+    );
+}
+
+#[test]
+fn settings_of_the_connection_manager_that_undo_path_and_header_rules_are_found() {
+    let set = |pointer: &'static str, value: Value| {
+        move |config: &mut Value| *manager(config).pointer_mut(pointer).unwrap() = value.clone()
+    };
+    let cases = [
+        (
+            found_after(
+                "server-sds-wasm",
+                set(
+                    "/common_http_protocol_options/headers_with_underscores_action",
+                    json!("ALLOW"),
+                ),
+            ),
+            Weakness::HeadersWithUnderscores,
+        ),
+        (
+            found_after("server-sds-wasm", set("/normalize_path", json!(false))),
+            Weakness::PathNormalization,
+        ),
+        (
+            found_after("server-sds-wasm", set("/merge_slashes", json!(false))),
+            Weakness::PathNormalization,
+        ),
+        (
+            found_after(
+                "server-sds-wasm",
+                set("/path_with_escaped_slashes_action", json!("REJECT_REQUEST")),
+            ),
+            Weakness::PathNormalization,
+        ),
+        (
+            found_after(
+                "server-sds-wasm",
+                set("/early_header_mutation_extensions", json!([])),
+            ),
+            Weakness::EnvoyHeaders,
+        ),
+        // A client's: the way in to the hold.
+        (
+            found_after(
+                "client-sds-hold",
+                set("/early_header_mutation_extensions", json!([])),
+            ),
+            Weakness::EnvoyHeaders,
+        ),
+    ];
+    for (found, expected) in cases {
+        assert_eq!(found, [(expected, FILTERS.to_owned())]);
+    }
+    // Where there is neither our filter nor a hold, these headers are nobody's concern.
+    let strip = set("/early_header_mutation_extensions", json!([]));
+    assert_eq!(found_after("client-files", strip), []);
+}
+
+#[test]
+fn plaintext_that_no_resource_asks_for_is_found() {
+    let plain = |config: &mut Value| {
+        let chain = &mut config["static_resources"]["listeners"][0]["filter_chains"][0];
+        chain.as_object_mut().unwrap().remove("transport_socket");
+    };
+    let chain = "static_resources.listeners[0].filter_chains[0]".to_owned();
+    assert_eq!(
+        found_after("server-sds-wasm", plain),
+        [(Weakness::PlaintextChain, chain)]
+    );
+    assert_eq!(found_after("server-disable", |_| {}), []);
+}
+
+#[test]
+fn clients_without_a_certificate_are_found_in_permissive_mode_too() {
+    let context = "static_resources.listeners[0].filter_chains[0].transport_socket.typed_config";
+    let optional = |config: &mut Value| {
+        let chain = &mut config["static_resources"]["listeners"][0]["filter_chains"][0];
+        chain["transport_socket"]["typed_config"]["require_client_certificate"] = json!(false);
+    };
+    assert_eq!(
+        found_after("server-permissive", optional),
+        [(Weakness::NoClientCertificate, context.to_owned())]
+    );
+}
+
+/// A listener of a network filter chain: our filter, then `tcp_proxy` in this mode.
+fn tcp(mode: Option<&str>) -> Value {
+    let mut http = golden("server-sds-wasm");
+    let chain = "/static_resources/listeners/0/filter_chains/0";
+    let mut wasm = manager(&mut http)["http_filters"][0]["typed_config"].take();
+    wasm["@type"] = json!("type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm");
+    let mut proxy = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "tcp", "cluster": "app",
+    });
+    if let Some(mode) = mode {
+        proxy["upstream_connect_mode"] = json!(mode);
+    }
+    http.pointer_mut(chain).unwrap()["filters"] = json!([
+        {"name": "envoy.filters.network.wasm", "typed_config": wasm},
+        {"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy},
+    ]);
+    http
+}
+
+#[test]
+fn connections_that_are_opened_before_the_decision_are_found() {
+    let path = "static_resources.listeners[0].filter_chains[0].filters[1]";
+    for mode in [None, Some("IMMEDIATE")] {
+        let found = inspect(&tcp(mode));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(
+            (found[0].weakness, found[0].path.as_str()),
+            (Weakness::ImmediateConnect, path)
+        );
+    }
+    for mode in ["ON_DOWNSTREAM_DATA", "ON_DOWNSTREAM_TLS_HANDSHAKE"] {
+        assert_eq!(inspect(&tcp(Some(mode))), [], "{mode}");
+    }
+}
+
+#[test]
+fn a_hold_of_the_connection_needs_its_mark_and_early_data() {
+    let without = |field: &'static str| {
+        move |config: &mut Value| {
+            let filters = "/static_resources/listeners/0/filter_chains/0/filters";
+            for filter in config.pointer_mut(filters).unwrap().as_array_mut().unwrap() {
+                let config = filter["typed_config"].as_object_mut().unwrap();
+                config.remove(field);
+            }
+        }
+    };
+    for field in ["on_new_connection", "max_early_data_bytes"] {
+        let found = found_after("tcp-server-first", without(field));
+        assert_eq!(found.len(), 1, "{field}: {found:?}");
+        assert_eq!(found[0].0, Weakness::ImmediateConnect, "{field}");
+    }
+}
+
+/// In a dump of a proxy whose plug-ins come by discovery, as in Istio, the chain has only the filter's name.
+#[test]
+fn a_plugin_that_comes_by_discovery_is_known_by_its_name() {
+    let discovered = |config: &mut Value| {
+        our_filter_first(config);
+        let ours = manager(config)["http_filters"][0]["typed_config"].take();
+        manager(config)["http_filters"][0] = json!({
+            "name": "default.countersign",
+            "config_discovery": {"type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"]},
+        });
+        config["ecds_filters"] = json!([{"ecds_filter": {
+            "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+            "name": "default.countersign",
+            "typed_config": ours,
+        }}]);
+    };
+    assert_eq!(found_after("server-jwt", discovered), late_tokens());
+}
+
+#[test]
+fn a_configuration_our_filter_would_refuse_hides_only_what_it_would_say() {
+    let garbled = |config: &mut Value| {
+        our_filter_first(config);
+        manager(config)["http_filters"][0]["typed_config"]["config"]["configuration"]["value"] =
+            json!("{");
+    };
+    let found = found_after("server-jwt", garbled);
+    assert_eq!(found, late_tokens());
+}
+
+#[test]
+fn every_weakness_says_what_to_do() {
+    let found = found_after("server-jwt", our_filter_first);
+    let remedy = found[0].0.remedy();
+    assert!(remedy.contains("in front of our filter"), "{remedy}");
+}

@@ -1,0 +1,95 @@
+//! The TCP connections of a root context, as far as its timer goes.
+
+use crate::connection::table::{ConnectionLimitReached, Due, MAX_CONNECTIONS, Table};
+use crate::host::Host;
+
+use super::Root;
+
+impl<H: Host> Root<H> {
+    /// Looks at a connection again and again, for at most `limit` milliseconds.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn await_connection(&self, context: u32, limit: u64) -> Result<(), ConnectionLimitReached> {
+        let now = self.now_on_clock();
+        self.with_connections(|table| table.wait(context, now, limit))
+            .unwrap_or(Err(ConnectionLimitReached {
+                max: MAX_CONNECTIONS,
+            }))?;
+        self.reschedule(now);
+        Ok(())
+    }
+
+    /// Looks at an open connection again in so many milliseconds, or only when something changes.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn watch_connection(
+        &self,
+        context: u32,
+        after: Option<u64>,
+    ) -> Result<(), ConnectionLimitReached> {
+        let now = self.now_on_clock();
+        let due = after.map(|after| now.saturating_add(after));
+        self.with_connections(|table| table.open(context, due))
+            .unwrap_or(Err(ConnectionLimitReached {
+                max: MAX_CONNECTIONS,
+            }))?;
+        self.reschedule(now);
+        Ok(())
+    }
+
+    /// Forgets a connection.
+    pub fn forget_connection(&self, context: u32) {
+        self.with_connections(|table| table.forget(context));
+    }
+
+    /// The connections to look at in this tick.
+    pub fn due_connections(&self) -> Vec<Due> {
+        let now = self.now_on_clock();
+        self.with_connections(|table| table.take_due(now))
+            .unwrap_or_default()
+    }
+
+    /// The next tick looks at every open connection.
+    pub fn recheck_connections(&self) {
+        let now = self.now_on_clock();
+        self.with_connections(|table| table.recheck(now));
+        self.reschedule(now);
+    }
+
+    /// Asks the proxy for the plug-in's name, which it tells a root context only while it calls it.
+    pub fn learn_name(&self) {
+        let name = self.host.property(&["plugin_name"]).ok().flatten();
+        if let Ok(mut own) = self.name.try_borrow_mut() {
+            *own = name.filter(|name| !name.is_empty());
+        }
+    }
+
+    fn name(&self) -> Option<Vec<u8>> {
+        self.name.try_borrow().ok()?.clone()
+    }
+
+    /// Whether this is a newer version of what `other` was configured with: a plug-in of the same name
+    /// that guards the same workload on the same side. Configurations that are in force beside one
+    /// another need different plug-in names.
+    pub fn succeeds(&self, other: &Self) -> bool {
+        let (Some(new), Some(old)) = (self.plugin(), other.plugin()) else {
+            return false;
+        };
+        let name = self.name();
+        name.is_some()
+            && name == other.name()
+            && new.direction == old.direction
+            && new.scope.protocol == old.scope.protocol
+            && new.scope.workload == old.scope.workload
+    }
+
+    /// No borrow is held across a call to the proxy, so this is never `None`.
+    fn with_connections<T>(&self, run: impl FnOnce(&mut Table) -> T) -> Option<T> {
+        self.connections
+            .try_borrow_mut()
+            .ok()
+            .map(|mut table| run(&mut table))
+    }
+}
