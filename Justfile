@@ -157,10 +157,11 @@ each-crate:
         cargo check --quiet -p "$crate" --all-targets
     done
 
-# Fuzzes one target (those in fuzz/fuzz_targets); needs cargo-fuzz.
+# Fuzzes one target (those in fuzz/fuzz_targets).
 fuzz TARGET SECONDS="60":
+    [ -x .tools/bin/cargo-fuzz ] || cargo install cargo-fuzz --locked --root .tools
     cd fuzz && cargo run --quiet -p countersign-fuzz-seeds
-    cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- -max_total_time={{ SECONDS }} -max_len=8192
+    cd fuzz && PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- -max_total_time={{ SECONDS }} -max_len=8192
 
 # CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
 bench *ARGS: wasm

@@ -147,13 +147,13 @@ const START_TIME: &str = "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%";
 impl Peer {
     const fn of(side: Side) -> Self {
         match side {
-            Side::Server => Peer::Downstream {
+            Side::Server => Self::Downstream {
                 peer: "%DOWNSTREAM_PEER_URI_SAN%",
                 serial: "%DOWNSTREAM_PEER_SERIAL%",
                 sha256: "%DOWNSTREAM_PEER_FINGERPRINT_256%",
                 local: "%DOWNSTREAM_LOCAL_URI_SAN%",
             },
-            Side::Client => Peer::Upstream {
+            Side::Client => Self::Upstream {
                 peer: "%UPSTREAM_PEER_URI_SAN%",
                 local: "%UPSTREAM_LOCAL_URI_SAN%",
             },

@@ -73,8 +73,8 @@ struct Pending {
 enum Occasion {
     /// It has just been made.
     New,
-    /// Bytes came, so many, and whether they were the last.
-    Bytes(Side, usize, bool),
+    /// So many bytes are there.
+    Bytes(Side, usize),
     /// It is time; `last` where it is the last time before it is denied.
     Tick { last: bool },
 }
@@ -101,7 +101,8 @@ impl<H: Host> Connection<H> {
         self.root().is_some_and(|own| Rc::ptr_eq(&own, root))
     }
 
-    /// A newer configuration takes over: from now on this root context decides about it.
+    /// A newer configuration takes over: from now on this root context decides about it, and has to set its
+    /// timer.
     pub fn move_to(&self, successor: &Rc<Root<H>>) {
         let Some(old) = self.root() else { return };
         if Rc::ptr_eq(&old, successor) {
@@ -112,9 +113,10 @@ impl<H: Host> Connection<H> {
             *root = Rc::clone(successor);
         }
         let kept = match self.stand() {
-            Stand::Open(_) => successor.watch_connection(self.context, Some(0)),
+            Stand::Open(_) => successor.adopt_open(self.context, Some(0)),
             Stand::Pending(pending) if pending.downstream || pending.upstream => {
-                successor.await_connection(self.context, IDENTITY_LIMIT)
+                let limit = successor.plugin().map_or(0, |plugin| limit(&plugin));
+                successor.adopt_waiting(self.context, limit)
             }
             Stand::Pending(_) | Stand::Closed { .. } => Ok(()),
         };
@@ -130,9 +132,9 @@ impl<H: Host> Connection<H> {
     }
 
     /// Bytes have come; `len` are in the buffer, the ones stopped before included.
-    pub fn on_data(&self, side: Side, len: usize, end: bool) -> Action {
+    pub fn on_data(&self, side: Side, len: usize) -> Action {
         match self.stand() {
-            Stand::Open(basis) if basis.unproven_plaintext => self.prove(basis, side, len, end),
+            Stand::Open(basis) if basis.unproven_plaintext => self.prove(basis, side, len),
             Stand::Open(_) => Action::Continue,
             Stand::Closed { told } => {
                 if !told {
@@ -140,7 +142,7 @@ impl<H: Host> Connection<H> {
                 }
                 Action::Pause
             }
-            Stand::Pending(_) => self.look(Occasion::Bytes(side, len, end)),
+            Stand::Pending(_) => self.look(Occasion::Bytes(side, len)),
         }
     }
 
@@ -192,13 +194,13 @@ impl<H: Host> Connection<H> {
 
     /// The connection was allowed as one without a certificate, which the proxy's attributes said
     /// before there were any bytes. Should one show after all, it is decided on anew.
-    fn prove(&self, mut basis: Basis, side: Side, len: usize, end: bool) -> Action {
+    fn prove(&self, mut basis: Basis, side: Side, len: usize) -> Action {
         let Some(root) = self.root() else {
             return Action::Pause;
         };
         if inbound::shows_certificate(root.host()) != Ok(false) {
             self.set(Stand::Pending(Pending::default()));
-            return self.look(Occasion::Bytes(side, len, end));
+            return self.look(Occasion::Bytes(side, len));
         }
         if side == Side::Downstream && len > 0 {
             basis.unproven_plaintext = false;
@@ -271,8 +273,8 @@ impl<H: Host> Connection<H> {
     ) -> Action {
         if let Stand::Pending(mut pending) = self.stand() {
             match occasion {
-                Occasion::New | Occasion::Bytes(Side::Downstream, ..) => pending.downstream = true,
-                Occasion::Bytes(Side::Upstream, ..) => pending.upstream = true,
+                Occasion::New | Occasion::Bytes(Side::Downstream, _) => pending.downstream = true,
+                Occasion::Bytes(Side::Upstream, _) => pending.upstream = true,
                 Occasion::Tick { .. } => return Action::Pause,
             }
             self.set(Stand::Pending(pending));
@@ -309,14 +311,13 @@ impl<H: Host> Connection<H> {
         let outcome = match (outcome, plugin.as_ref(), now) {
             (Outcome::Allowed(verdict), Some(plugin), Some(now)) => {
                 let basis = Basis::new(&root, plugin, &verdict);
-                if root
-                    .watch_connection(self.context, basis.next_look(now))
-                    .is_ok()
-                {
-                    self.set(Stand::Open(basis));
-                    return;
+                match root.watch_connection(self.context, basis.next_look(now)) {
+                    Ok(()) => {
+                        self.set(Stand::Open(basis));
+                        return;
+                    }
+                    Err(full) => verdict.but(direction, "connection_limit", full.to_string()),
                 }
-                Verdict::denied(direction, "connection_limit", "too many".to_owned())
             }
             (Outcome::Denied(verdict), ..) => verdict,
             _ => Verdict::denied(
@@ -389,5 +390,13 @@ impl<H: Host> Connection<H> {
         if let Ok(mut own) = self.stand.try_borrow_mut() {
             *own = stand;
         }
+    }
+}
+
+/// How long the other end of a connection may remain unknown, milliseconds.
+fn limit(plugin: &Plugin) -> u64 {
+    match plugin.direction {
+        Direction::Inbound => IDENTITY_LIMIT,
+        Direction::Outbound => plugin.hold().milliseconds.into(),
     }
 }

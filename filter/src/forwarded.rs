@@ -9,6 +9,10 @@
 //! demanded of the last element, and no element before it may have it: a name in a certificate that Envoy
 //! writes without quotes (`URI`, `DNS`) could otherwise end the true element and begin a false one. Better still,
 //! `hop` writes neither (`set_current_client_cert_details: {cert: true}`).
+//!
+//! Where this proxy appends an element itself (`APPEND_FORWARD`, as in Istio), that is the last one when the
+//! filter sees the header. It is known by `By`, this proxy's own SPIFFE ID, and by `Hash`, the certificate of
+//! the connection, and passed over. Where this proxy removes the header (`SANITIZE`), there is none to read.
 
 use std::rc::Rc;
 
@@ -19,6 +23,7 @@ use serde_json::Value;
 
 use crate::headers::HeaderBlock;
 use crate::host::Host;
+use crate::link::Link;
 use crate::peer::{self, Fault};
 use crate::root::Root;
 use crate::settings::Plugin;
@@ -40,6 +45,7 @@ pub fn certificate<H: Host>(
     root: &Root<H>,
     plugin: &Plugin,
     hop: &SpiffeId,
+    link: &Link,
     headers: &HeaderBlock,
 ) -> Result<Rc<X509Svid>, Fault> {
     let mut values = headers.values(HEADER);
@@ -54,11 +60,16 @@ pub fn certificate<H: Host>(
         .ok()
         .filter(|text| text.len() <= MAX_BYTES)
         .ok_or_else(|| malformed("too long, or no text"))?;
-    let element = if text.starts_with('[') {
-        last_of_json(text, hop)?
+    let elements = if text.starts_with('[') {
+        elements_of_json(text)?
     } else {
-        last_of_text(text, hop)?
+        elements_of_text(text)?
     };
+    let own = Own {
+        id: link.local(root.host()),
+        peer: link.digest().map(|digest| digest.to_string()),
+    };
+    let element = written_by(elements, hop, &own)?;
     let pem = element
         .certificate
         .filter(|pem| !pem.is_empty())
@@ -109,11 +120,36 @@ impl Element {
     }
 }
 
-/// The last element, if it and no other is `hop`'s.
-fn written_by(mut elements: Vec<Element>, hop: &SpiffeId) -> Result<Element, Fault> {
+/// What this proxy's own element would say.
+#[derive(Debug, Default)]
+struct Own<'a> {
+    id: Option<&'a str>,
+    peer: Option<String>,
+}
+
+impl Own<'_> {
+    fn wrote(&self, element: &Element) -> bool {
+        let by = element.by.as_deref();
+        let hash = element.hash.as_deref().zip(self.peer.as_deref());
+        by.is_some()
+            && by == self.id
+            && hash.is_some_and(|(hash, peer)| hash.eq_ignore_ascii_case(peer))
+    }
+}
+
+/// The last element, if it and no other is `hop`'s. One that this proxy appended comes behind it.
+fn written_by(mut elements: Vec<Element>, hop: &SpiffeId, own: &Own<'_>) -> Result<Element, Fault> {
     let hop = hop.to_string();
     let is_hops = |element: &Element| element.by.as_deref() == Some(hop.as_str());
-    let last = elements.pop().ok_or_else(|| malformed("no element"))?;
+    if elements.last().is_some_and(|last| own.wrote(last)) {
+        elements.pop();
+    }
+    let last = elements.pop().ok_or_else(|| {
+        fault(
+            "forwarded_certificate_missing",
+            "no element of another proxy",
+        )
+    })?;
     if !is_hops(&last) {
         return Err(malformed("its last element is another proxy's"));
     }
@@ -123,7 +159,7 @@ fn written_by(mut elements: Vec<Element>, hop: &SpiffeId) -> Result<Element, Fau
     Ok(last)
 }
 
-fn last_of_text(text: &str, hop: &SpiffeId) -> Result<Element, Fault> {
+fn elements_of_text(text: &str) -> Result<Vec<Element>, Fault> {
     let mut elements = Vec::new();
     for element in split(text, ',')? {
         if elements.len() == MAX_ELEMENTS {
@@ -138,7 +174,7 @@ fn last_of_text(text: &str, hop: &SpiffeId) -> Result<Element, Fault> {
         }
         elements.push(read);
     }
-    written_by(elements, hop)
+    Ok(elements)
 }
 
 /// Splits outside of quotes; within them a backslash takes the next character's meaning.
@@ -195,7 +231,7 @@ fn unquoted(value: &str) -> Result<String, Fault> {
 }
 
 /// Envoy's JSON form (1.38 and later): a list of objects.
-fn last_of_json(text: &str, hop: &SpiffeId) -> Result<Element, Fault> {
+fn elements_of_json(text: &str) -> Result<Vec<Element>, Fault> {
     let list: Vec<serde_json::Map<String, Value>> =
         serde_json::from_str(text).map_err(|_not_json| malformed("no JSON list of objects"))?;
     if list.len() > MAX_ELEMENTS {
@@ -212,7 +248,7 @@ fn last_of_json(text: &str, hop: &SpiffeId) -> Result<Element, Fault> {
         }
         elements.push(element);
     }
-    written_by(elements, hop)
+    Ok(elements)
 }
 
 /// A text, or the one text of a list.

@@ -166,7 +166,7 @@ fn consider<H: Host>(
         let headers = judged.headers.as_ref();
         let headers =
             headers.ok_or_else(|| missing("request headers", "they hold the identity"))?;
-        let svid = forwarded::certificate(root, plugin, hop, headers)?;
+        let svid = forwarded::certificate(root, plugin, hop, &link, headers)?;
         judged.who.forwarded = Some(Rc::clone(&svid));
         peer::check_now(root, plugin, &svid, now)?;
         forwarded_peer = Some(Peer::Workload(svid.id().clone()));
@@ -270,7 +270,7 @@ impl<'a> Around<'a> {
         request.destination_ip = self.destination.map(|address| address.ip());
         request.destination_port = self.destination.map(|address| address.port());
         request.sni = self.server_name;
-        request.claims = self.claims.as_ref().map(|claims| claims as &dyn Claims);
+        request.claims = self.claims.as_ref().map(|claims| -> &dyn Claims { claims });
         if let Some(metadata) = &self.metadata {
             request.metadata = metadata;
         }

@@ -8,6 +8,9 @@
 //! Whatever cannot be read, parsed or found out is a denial. No input makes the module panic: a panic
 //! would end it for all requests of the worker.
 //!
+//! On TCP, with `protocol: tcp`, the module is a network filter: no byte passes in either direction before
+//! the peer, or outbound the server, is known and allowed ([`connection`]).
+//!
 //! What Envoy must be set to, which the module cannot see: no TLS session resumption (a resumed
 //! session is denied), `failure_policy` fail-closed, and the path normalisation that the configuration
 //! declares. In front there must be a `set_filter_state` filter that leaves, where policies look at

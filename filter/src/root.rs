@@ -140,15 +140,6 @@ impl<H: Host> Root<H> {
         self.deny_list.freshness(elapsed, now.unix)
     }
 
-    /// Whether the deny list in hand has been held for longer than lists live.
-    pub fn is_deny_list_overdue(&self, now: Now) -> bool {
-        let elapsed = self
-            .clock
-            .try_borrow_mut()
-            .map_or(u64::MAX, |mut clock| clock.read(Some(now.nanoseconds)));
-        self.deny_list.is_overdue(elapsed)
-    }
-
     /// Whether an allowed request is to be logged: all, none, or each n-th of this root context.
     pub fn logs_allowed(&self, allowed: AllowedLog) -> bool {
         match allowed {
@@ -157,7 +148,7 @@ impl<H: Host> Root<H> {
             AllowedLog::OneIn(n) => {
                 let ordinal = self.allowed.get();
                 self.allowed.set(ordinal.wrapping_add(1));
-                ordinal.checked_rem(n.into()).is_none_or(|rest| rest == 0)
+                ordinal.checked_rem(n).is_none_or(|rest| rest == 0)
             }
         }
     }
@@ -273,7 +264,19 @@ impl<H: Host> Root<H> {
             .map_or(0, |mut clock| clock.read(wall))
     }
 
+    /// To be called with a context of its own in effect: the proxy sets the timer of that one's root context.
     fn reschedule(&self, now: u64) {
+        let period = self.wanted_period(now);
+        if period == self.period.get() {
+            return;
+        }
+        match self.host.set_tick_period(period) {
+            Ok(()) => self.period.set(period),
+            Err(_) => self.metrics.count("countersign_tick_failed"),
+        }
+    }
+
+    fn wanted_period(&self, now: u64) -> u32 {
         let held = self.held.try_borrow().ok().and_then(|held| held.next_due());
         let poll = self.deny_list.due();
         let connections = self.connections.try_borrow().ok();
@@ -282,14 +285,7 @@ impl<H: Host> Root<H> {
             .metrics
             .is_waiting()
             .then(|| now.saturating_add(FLUSH_WITHIN));
-        let period = timers::period(now, [held, poll, connections, self.open.due(), flush]);
-        if period == self.period.get() {
-            return;
-        }
-        match self.host.set_tick_period(period) {
-            Ok(()) => self.period.set(period),
-            Err(_) => self.metrics.count("countersign_tick_failed"),
-        }
+        timers::period(now, [held, poll, connections, self.open.due(), flush])
     }
 }
 

@@ -144,12 +144,12 @@ impl StreamContext for ConnectionShell {
         with_vm(|vm| vm.on_new_connection(self.id)).into()
     }
 
-    fn on_downstream_data(&mut self, size: usize, end: bool) -> Action {
-        with_vm(|vm| vm.on_data(self.id, Side::Downstream, size, end)).into()
+    fn on_downstream_data(&mut self, size: usize, _end: bool) -> Action {
+        with_vm(|vm| vm.on_data(self.id, Side::Downstream, size)).into()
     }
 
-    fn on_upstream_data(&mut self, size: usize, end: bool) -> Action {
-        with_vm(|vm| vm.on_data(self.id, Side::Upstream, size, end)).into()
+    fn on_upstream_data(&mut self, size: usize, _end: bool) -> Action {
+        with_vm(|vm| vm.on_data(self.id, Side::Upstream, size)).into()
     }
 }
 

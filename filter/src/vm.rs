@@ -169,10 +169,10 @@ impl<H: Host> Vm<H> {
         }
     }
 
-    /// Bytes of a TCP connection: so many are in the buffer, and whether they are the last.
-    pub fn on_data(&self, context: u32, side: Side, len: usize, end: bool) -> Action {
+    /// Bytes of a TCP connection: so many are in the buffer.
+    pub fn on_data(&self, context: u32, side: Side, len: usize) -> Action {
         match self.connection(context) {
-            Some(connection) => connection.on_data(side, len, end),
+            Some(connection) => connection.on_data(side, len),
             None => self.refuse_connection(),
         }
     }

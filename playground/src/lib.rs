@@ -7,7 +7,7 @@
 
 mod answer;
 #[cfg(target_arch = "wasm32")]
-mod browser;
+pub mod browser;
 mod question;
 
 pub use crate::answer::{

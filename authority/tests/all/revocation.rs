@@ -247,6 +247,51 @@ async fn list_update(authority: &Authority, by: &Held) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn the_list_signers_certificate_is_renewed_in_good_time() {
+    let authority = Authority::start_in(tempfile::TempDir::new().unwrap(), |settings| {
+        settings.deny_list_period_seconds = 1;
+    })
+    .await;
+    let id = "spiffe://cluster.local/countersign/authority/deny-list";
+    let certificates = async || {
+        let all = authority.certificates().await;
+        all.into_iter().filter(|one| one.spiffe_id == id).count()
+    };
+    assert_eq!(certificates().await, 1);
+    let agent = authority.agent(OTHER_AGENT).await;
+    let lasting = authority.ask(&agent, &key(), &Ask::ttl(72 * 3600)).await;
+    let mut lists = crate::streams::deny_lists(&authority, &lasting.unwrap()).await;
+    // More than half of its life.
+    authority.clock.advance(13 * 3600);
+    for _ in 0..20 {
+        lists.message().await.unwrap().unwrap();
+        if certificates().await == 2 {
+            break;
+        }
+    }
+    assert_eq!(certificates().await, 2);
+    // And so lists verify when the first one has ended.
+    authority.clock.advance(12 * 3600);
+    let mut update = Vec::new();
+    for _ in 0..3 {
+        update = lists.message().await.unwrap().unwrap().update;
+    }
+    let issuer = authority.status().await.intermediate.unwrap().pem;
+    let signers = ListSigners::Authority {
+        id: SpiffeId::new(id).unwrap(),
+        issuers: IssuerKey::from_certificate_pem(&issuer).unwrap(),
+    };
+    let check = Check {
+        signers: &signers,
+        verifier: &AwsLcVerifier,
+        now: authority.now(),
+        floor: None,
+        held: None,
+    };
+    identity::deny_list::verify(Update::parse(update).unwrap().head(), &check).unwrap();
+}
+
+#[tokio::test]
 async fn nobody_gets_the_list_signers_identity_nor_its_profile() {
     let authority = Authority::start().await;
     let agent = authority.agent(AGENT).await;

@@ -123,6 +123,7 @@ pub(super) struct Segment {
 }
 
 /// `envoy.type.matcher.v3.ValueMatcher`.
+#[expect(clippy::enum_variant_names, reason = "named as in the message")]
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Value {

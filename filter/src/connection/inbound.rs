@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::attributes::{
     Attribute, AttributeError, CONNECTION_PEER_DIGEST, CONNECTION_SERVER_NAME,
     CONNECTION_TLS_VERSION, DESTINATION_ADDRESS, FILTER_STATE_DIRECT_ADDRESS,
-    FILTER_STATE_HANDSHAKE, FILTER_STATE_HOLD, FILTER_STATE_REMOTE_ADDRESS,
+    FILTER_STATE_HANDSHAKE, FILTER_STATE_HOLD, FILTER_STATE_REMOTE_ADDRESS, SOURCE_ADDRESS,
 };
 use crate::host::{Host, Side};
 use crate::peer::{self, Fault, Seen};
@@ -126,7 +126,7 @@ fn identify<H: Host>(
 
 /// Whether the peer itself has sent something: it comes out of the handshake's keys.
 const fn is_from_peer(occasion: Occasion) -> bool {
-    matches!(occasion, Occasion::Bytes(Side::Downstream, 1.., _))
+    matches!(occasion, Occasion::Bytes(Side::Downstream, 1..))
 }
 
 /// Whether a certificate shows where none was.
@@ -164,7 +164,7 @@ impl Around {
             around.source_ip = Some(ip(host, FILTER_STATE_DIRECT_ADDRESS)?);
         }
         if needs.remote_ip {
-            around.remote_ip = Some(ip(host, FILTER_STATE_REMOTE_ADDRESS)?);
+            around.remote_ip = Some(remote_ip(host)?);
         }
         if needs.destination_ip || needs.destination_port {
             let address = DESTINATION_ADDRESS.address(host)?;
@@ -195,6 +195,16 @@ impl Around {
 
 fn ip<H: Host>(host: &H, attribute: Attribute) -> Result<IpAddr, AttributeError> {
     attribute.ip(host)?.ok_or_else(|| missing(attribute))
+}
+
+/// Address of the client behind a proxy that speaks the PROXY protocol: what a filter in front left, else
+/// what Envoy takes for the address of the connection, which is the same.
+fn remote_ip<H: Host>(host: &H) -> Result<IpAddr, AttributeError> {
+    if let Some(address) = FILTER_STATE_REMOTE_ADDRESS.ip(host)? {
+        return Ok(address);
+    }
+    let address = SOURCE_ADDRESS.address(host)?;
+    Ok(address.ok_or_else(|| missing(SOURCE_ADDRESS))?.ip())
 }
 
 fn missing(attribute: Attribute) -> AttributeError {

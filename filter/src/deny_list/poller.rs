@@ -135,7 +135,7 @@ impl Poller {
     #[must_use]
     pub fn is_starving(&self, now: u64) -> bool {
         let patience = if self.held.is_some() {
-            TRUST_IN_OTHERS
+            self.interval().saturating_mul(2).max(TRUST_IN_OTHERS)
         } else {
             self.lease_milliseconds().saturating_mul(2)
         };
@@ -182,7 +182,7 @@ impl Poller {
     }
 
     /// Nobody answered, or nothing that could be used: asks again after the interval, sooner while
-    /// no list is held, and never later than [`LONGEST_RETRY`] or the interval.
+    /// no list is held, and never later than after a second or the interval.
     pub fn failed(&mut self, now: u64) {
         let longest = self.interval().min(LONGEST_RETRY);
         let pause = if self.held.is_some() {

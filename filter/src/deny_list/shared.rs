@@ -6,13 +6,17 @@
 
 use std::collections::BTreeSet;
 
+use identity::UnixTime;
 use identity::deny_list::{
     Check, DenyList, DenyListError, Entries, ListSigners, MAX_HEAD_BYTES, Update, verify,
 };
 use identity::x509::Sha256Digest;
 
+use crate::deny_list::floor::Floor;
 use crate::deny_list::poller::Held;
+use crate::deny_list::settings::DenyListSettings;
 use crate::host::{Host, HostError};
+use crate::signature::ProxyVerifier;
 
 /// Longest update that is shared as it came, in bytes; beyond it readers take the records whole.
 const MAX_SHARED_UPDATE_BYTES: usize = 64 * 1024;
@@ -60,6 +64,25 @@ impl Keys {
             entries: key("entries"),
             update: key("update"),
         }
+    }
+}
+
+/// What a head is held against: `lowest` is the shared floor, `own` the list in hand.
+#[must_use]
+pub fn check<'a>(
+    settings: &'a DenyListSettings,
+    verifier: &'a ProxyVerifier<'_, impl Host>,
+    now: UnixTime,
+    lowest: Option<Floor>,
+    own: Option<&'a DenyList>,
+) -> Check<'a> {
+    let floors = [settings.floor, lowest, own.map(DenyList::position)];
+    Check {
+        signers: &settings.signers,
+        verifier,
+        now,
+        floor: floors.into_iter().flatten().max(),
+        held: own,
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use identity::UnixTime;
-use identity::deny_list::{Check, DenyList, MAX_UPDATE_BYTES, Update};
+use identity::deny_list::{DenyList, MAX_UPDATE_BYTES, Update};
 
 use crate::deny_list::lease::Lease;
 use crate::deny_list::poller::{Held, Poller, REPLY_TIMEOUT};
@@ -99,11 +99,6 @@ impl<H: Host> Subscription<H> {
 
     fn held(&self) -> Option<Held> {
         self.poller.try_borrow().ok()?.as_ref()?.held().cloned()
-    }
-
-    /// Whether the list in hand has been held for longer than lists live.
-    pub fn is_overdue(&self, now: u64) -> bool {
-        self.with_poller(|poller| poller.overdue(now).is_some()) != Some(false)
     }
 
     /// Whether the list in hand may be relied on, by the wall clock and by this filter's own.
@@ -227,7 +222,7 @@ impl<H: Host> Subscription<H> {
         let lowest = floor::read(&self.host, &settings.keys.floor)?;
         let wall = Now::read(&self.host)?.unix;
         let verifier = ProxyVerifier::new(&self.host);
-        let check = check(settings, &verifier, wall, lowest, own);
+        let check = shared::check(settings, &verifier, wall, lowest, own);
         shared::list(&self.host, &settings.keys, head, &check)
     }
 
@@ -353,7 +348,7 @@ impl<H: Host> Subscription<H> {
             .unix;
         let before = self.list();
         let verifier = ProxyVerifier::new(&self.host);
-        let check = check(&settings, &verifier, wall, lowest, before.as_deref());
+        let check = shared::check(&settings, &verifier, wall, lowest, before.as_deref());
         let short = shared::short_enough(&bytes);
         let update = Update::parse(bytes).map_err(|error| with_source(&error))?;
         let head = update.head().into();
@@ -385,24 +380,6 @@ impl<H: Host> Subscription<H> {
 
     fn with_poller<T>(&self, run: impl FnOnce(&mut Poller) -> T) -> Option<T> {
         self.poller.try_borrow_mut().ok()?.as_mut().map(run)
-    }
-}
-
-/// What a head is held against: `lowest` is the shared floor, `own` the list in hand.
-fn check<'a>(
-    settings: &'a DenyListSettings,
-    verifier: &'a ProxyVerifier<'_, impl Host>,
-    now: UnixTime,
-    lowest: Option<floor::Floor>,
-    own: Option<&'a DenyList>,
-) -> Check<'a> {
-    let floors = [settings.floor, lowest, own.map(DenyList::position)];
-    Check {
-        signers: &settings.signers,
-        verifier,
-        now,
-        floor: floors.into_iter().flatten().max(),
-        held: own,
     }
 }
 

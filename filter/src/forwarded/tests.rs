@@ -6,13 +6,41 @@ fn hop() -> SpiffeId {
     HOP.parse().unwrap()
 }
 
+const LOCAL: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
+
 fn read(text: &str) -> Result<Element, &'static str> {
-    let element = if text.starts_with('[') {
-        last_of_json(text, &hop())
+    let elements = if text.starts_with('[') {
+        elements_of_json(text)
     } else {
-        last_of_text(text, &hop())
+        elements_of_text(text)
     };
+    let own = Own {
+        id: Some(LOCAL),
+        peer: Some("0abc".to_owned()),
+    };
+    let element = elements.and_then(|elements| written_by(elements, &hop(), &own));
     element.map_err(|fault| fault.fault.code())
+}
+
+/// What this proxy's own HTTP connection manager appends under `APPEND_FORWARD`.
+#[test]
+fn an_element_of_this_proxy_is_passed_over_once_and_only_if_it_is_about_this_connection() {
+    let hops = format!("By={HOP};Cert=c");
+    let own = format!("By={LOCAL};Hash=0ABC;URI={HOP}");
+    assert_eq!(
+        certificate_of(&format!("{hops},{own}")).as_deref(),
+        Some("c")
+    );
+    for text in [
+        own.clone(),
+        format!("{hops},{own},{own}"),
+        format!("{hops},By={LOCAL};Hash=0abd"),
+        format!("{hops},By={LOCAL}"),
+        format!("{hops},By={HOP};Hash=0abc"),
+        format!("{own},{hops},Hash=0abc"),
+    ] {
+        assert!(read(&text).is_err(), "{text}");
+    }
 }
 
 fn certificate_of(text: &str) -> Option<String> {
@@ -123,7 +151,8 @@ fn every_cut_of_a_good_value_is_refused_or_has_the_same_certificate() {
     let whole =
         format!("By=spiffe://x/y;Cert=\"o\",By={HOP};Hash=ab;Cert=\"c\\\"d\";Subject=\"a\"");
     for end in 0..whole.len() {
-        if let Ok(element) = read(&whole[..end]) {
+        let cut = whole.get(..end).expect("ASCII");
+        if let Ok(element) = read(cut) {
             // An empty one is refused as missing.
             let found = element.certificate.filter(|found| !found.is_empty());
             assert!(

@@ -5,18 +5,19 @@ use crate::host::Host;
 
 use super::Root;
 
+const FULL: ConnectionLimitReached = ConnectionLimitReached {
+    max: MAX_CONNECTIONS,
+};
+
 impl<H: Host> Root<H> {
-    /// Looks at a connection again and again, for at most `limit` milliseconds.
+    /// Looks at a connection again and again, for at most `limit` milliseconds. To be called with its context
+    /// in effect, as [`Root::watch_connection`].
     ///
     /// # Errors
     /// There are too many.
     pub fn await_connection(&self, context: u32, limit: u64) -> Result<(), ConnectionLimitReached> {
-        let now = self.now_on_clock();
-        self.with_connections(|table| table.wait(context, now, limit))
-            .unwrap_or(Err(ConnectionLimitReached {
-                max: MAX_CONNECTIONS,
-            }))?;
-        self.reschedule(now);
+        self.adopt_waiting(context, limit)?;
+        self.reschedule_from(context);
         Ok(())
     }
 
@@ -29,14 +30,48 @@ impl<H: Host> Root<H> {
         context: u32,
         after: Option<u64>,
     ) -> Result<(), ConnectionLimitReached> {
-        let now = self.now_on_clock();
-        let due = after.map(|after| now.saturating_add(after));
-        self.with_connections(|table| table.open(context, due))
-            .unwrap_or(Err(ConnectionLimitReached {
-                max: MAX_CONNECTIONS,
-            }))?;
-        self.reschedule(now);
+        self.adopt_open(context, after)?;
+        self.reschedule_from(context);
         Ok(())
+    }
+
+    /// [`Root::await_connection`] for a connection of another root context; sets no timer.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn adopt_waiting(&self, context: u32, limit: u64) -> Result<(), ConnectionLimitReached> {
+        let now = self.now_on_clock();
+        self.with_connections(|table| table.wait(context, now, limit))
+            .unwrap_or(Err(FULL))
+    }
+
+    /// [`Root::watch_connection`] likewise.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn adopt_open(
+        &self,
+        context: u32,
+        after: Option<u64>,
+    ) -> Result<(), ConnectionLimitReached> {
+        let due = after.map(|after| self.now_on_clock().saturating_add(after));
+        self.with_connections(|table| table.open(context, due))
+            .unwrap_or(Err(FULL))
+    }
+
+    /// Sets the timer where a connection's context is in effect. That one may have been made under an older
+    /// root context, whose timer the proxy would set.
+    fn reschedule_from(&self, context: u32) {
+        let now = self.now_on_clock();
+        if self.wanted_period(now) == self.period.get() {
+            return;
+        }
+        let entered = self.host.set_effective_context(self.context).is_ok();
+        self.reschedule(now);
+        if entered {
+            // Were it to fail, what follows acts on no connection, and that fails, too.
+            self.host.set_effective_context(context).ok();
+        }
     }
 
     /// Forgets a connection.

@@ -25,7 +25,7 @@ fn without_a_list_certificates_are_denied_and_the_first_poll_is_at_once() {
     let called = world.host.take_called();
     assert_eq!(called[0].cluster, "agent");
     assert_eq!(called[0].path, "/v1/denylist?epoch=0&since=0");
-    world.answer(called[0].token, "200", &world.signer.list(1, 1, NOW, &[]));
+    world.answer(called[0].token, "200", world.signer.list(1, 1, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
     assert_eq!(world.host.metric("countersign_deny_list_sequence"), Some(1));
     assert_eq!(world.host.tick(), 500);
@@ -35,22 +35,22 @@ fn without_a_list_certificates_are_denied_and_the_first_poll_is_at_once() {
 fn a_listed_certificate_is_denied_from_the_next_request_on_and_may_come_back() {
     let world = with_list();
     let leaf = world.authority.leaf(SLEEP);
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     world.arrive(&leaf, "GET", "/get");
     assert_eq!(ask(&world), Ok(()));
     world.deliver(
-        &world
+        world
             .signer
             .list(1, 2, NOW, &[(leaf.sha256, State::Suspended)]),
     );
     assert_eq!(ask(&world), Err("suspended".to_owned()));
     world.deliver(
-        &world
+        world
             .signer
             .list(1, 3, NOW, &[(leaf.sha256, State::Revoked)]),
     );
     assert_eq!(ask(&world), Err("revoked".to_owned()));
-    world.deliver(&world.signer.list(1, 4, NOW, &[]));
+    world.deliver(world.signer.list(1, 4, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
 }
 
@@ -63,7 +63,7 @@ fn a_listed_server_is_denied_also_where_only_its_digest_is_seen() {
     world.connect(&leaf);
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
     world.deliver(
-        &world
+        world
             .signer
             .list(1, 1, NOW, &[(leaf.sha256, State::Revoked)]),
     );
@@ -83,7 +83,7 @@ fn a_listed_server_is_denied_also_where_only_its_digest_is_seen() {
 fn a_stale_list_denies_and_is_asked_for_anew() {
     let world = with_list();
     let leaf = world.authority.leaf(SLEEP);
-    world.deliver(&world.signer.list(1, 7, NOW, &[]));
+    world.deliver(world.signer.list(1, 7, NOW, &[]));
     world.tick();
     let path = "/v1/denylist?epoch=1&since=7";
     assert_eq!(world.host.take_called()[0].path, path);
@@ -106,13 +106,13 @@ fn a_stale_list_denies_and_is_asked_for_anew() {
 fn a_wall_clock_that_is_set_back_does_not_keep_a_list_fresh() {
     let world = with_list();
     let leaf = world.authority.leaf_valid(SLEEP, -7200, 3600);
-    world.deliver(&world.signer.list(1, 7, NOW, &[]));
+    world.deliver(world.signer.list(1, 7, NOW, &[]));
     world.host.set_now(u64::try_from(NOW - 3600).unwrap());
     world.arrive(&leaf, "GET", "/get");
     assert_eq!(ask(&world), Ok(()));
     // A newer list is from the future now, so nobody would hear of a revocation for an hour.
     world.deliver(
-        &world
+        world
             .signer
             .list(1, 8, NOW + 30, &[(leaf.sha256, State::Revoked)]),
     );
@@ -134,7 +134,7 @@ fn stale_may_be_set_to_allow_but_entries_still_count() {
     world.arrive(&bad, "GET", "/get");
     assert_eq!(ask(&world), Ok(()));
     world.deliver(
-        &world
+        world
             .signer
             .list(1, 1, NOW, &[(bad.sha256, State::Revoked)]),
     );
@@ -150,20 +150,20 @@ fn an_older_list_is_refused_and_the_one_in_hand_stays() {
     let world = with_list();
     let leaf = world.authority.leaf(SLEEP);
     world.deliver(
-        &world
+        world
             .signer
             .list(1, 5, NOW, &[(leaf.sha256, State::Revoked)]),
     );
-    world.deliver(&world.signer.list(1, 4, NOW, &[]));
+    world.deliver(world.signer.list(1, 4, NOW, &[]));
     world.arrive(&leaf, "GET", "/get");
     assert_eq!(ask(&world), Err("revoked".to_owned()));
     assert_eq!(
         world.host.metric("countersign_deny_list_poll_failed"),
         Some(1)
     );
-    world.deliver(&world.signer.list(2, 1, NOW, &[]));
+    world.deliver(world.signer.list(2, 1, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
-    world.deliver(&world.signer.list(1, 99, NOW, &[]));
+    world.deliver(world.signer.list(1, 99, NOW, &[]));
     world.host.enter(ROOT);
     assert_eq!(world.host.metric("countersign_deny_list_sequence"), Some(1));
 }
@@ -175,10 +175,10 @@ fn the_floor_is_shared_between_threads_and_comes_from_the_configuration_too() {
     let signers = ListSigners::Keys(vec![signer]);
     let key = &Keys::of("cluster.local", &signers).floor;
     world.host.set_shared(key, b"1:10");
-    world.deliver(&world.signer.list(1, 9, NOW, &[]));
+    world.deliver(world.signer.list(1, 9, NOW, &[]));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
-    world.deliver(&world.signer.list(1, 11, NOW, &[]));
+    world.deliver(world.signer.list(1, 11, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
     assert_eq!(world.host.shared(key).as_deref(), Some(&b"1:11"[..]));
 
@@ -186,31 +186,31 @@ fn the_floor_is_shared_between_threads_and_comes_from_the_configuration_too() {
     let mut config = world.with_deny_list(world.inbound_config());
     config["denyList"]["floor"] = json!({"epoch": 3, "sequence": 2});
     assert!(world.configure(&config));
-    world.deliver(&world.signer.list(3, 1, NOW, &[]));
+    world.deliver(world.signer.list(3, 1, NOW, &[]));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
-    world.deliver(&world.signer.list(3, 2, NOW, &[]));
+    world.deliver(world.signer.list(3, 2, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
 }
 
 #[test]
 fn an_authority_made_anew_is_not_held_to_the_numbers_of_the_one_before() {
     let world = with_list();
-    world.deliver(&world.signer.list(1, 100, NOW, &[]));
+    world.deliver(world.signer.list(1, 100, NOW, &[]));
     let anew = Signer::new();
     let mut config = world.with_deny_list(world.inbound_config());
     config["denyList"]["keys"] = json!([anew.public_pem()]);
     assert!(world.configure(&config));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
-    world.deliver(&anew.list(1, 1, NOW, &[]));
+    world.deliver(anew.list(1, 1, NOW, &[]));
     assert_eq!(ask(&world), Ok(()));
 }
 
 #[test]
 fn a_key_that_is_added_does_not_cost_the_list_in_hand() {
     let world = with_list();
-    world.deliver(&world.signer.list(1, 7, NOW, &[]));
+    world.deliver(world.signer.list(1, 7, NOW, &[]));
     let mut config = world.with_deny_list(world.inbound_config());
     config["denyList"]["keys"] = json!([Signer::new().public_pem(), world.signer.public_pem()]);
     assert!(world.configure(&config));
@@ -228,7 +228,7 @@ fn a_list_is_not_accepted_while_the_shared_floor_cannot_be_read() {
     world
         .host
         .fail("proxy_get_shared_data", Status::InternalFailure);
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
 }
@@ -236,7 +236,7 @@ fn a_list_is_not_accepted_while_the_shared_floor_cannot_be_read() {
 #[test]
 fn a_list_of_another_signer_is_refused() {
     let world = with_list();
-    world.deliver(&Signer::new().list(1, 1, NOW, &[]));
+    world.deliver(Signer::new().list(1, 1, NOW, &[]));
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
     assert_eq!(ask(&world), Err("deny_list_missing".to_owned()));
 }
@@ -256,7 +256,7 @@ fn failures_are_asked_again_ever_more_rarely_but_never_more_so_than_the_interval
     // One line for the row, not ten.
     assert_eq!(world.host.take_log().len(), 1);
     world.host.mend("proxy_http_call");
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     assert_eq!(world.host.tick(), 500);
     // With a list in hand an agent that is back is found within the interval.
     world.host.fail("proxy_http_call", Status::InternalFailure);
@@ -349,7 +349,7 @@ fn a_reply_that_never_comes_is_given_up() {
 #[test]
 fn nothing_new_keeps_the_list() {
     let world = with_list();
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     world.tick();
     world.answer(world.host.take_called()[0].token, "204", "");
     world.arrive(&world.authority.leaf(SLEEP), "GET", "/get");
@@ -362,7 +362,7 @@ fn nothing_new_keeps_the_list() {
 fn a_hold_and_a_poll_share_the_timer() {
     let world = World::bare();
     assert!(world.configure(&world.with_deny_list(world.outbound_config())));
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     assert_eq!(world.host.tick(), 500);
     world.send_to(REQUEST, "httpbin");
     assert_eq!(world.vm.on_request_headers(REQUEST), Action::Pause);

@@ -175,11 +175,11 @@ fn both_certificates_are_looked_up_on_the_deny_list() {
     config["forwardedClientCert"] = json!({"hop": GATEWAY});
     assert!(world.configure(&config));
     let (gateway, sleep) = (world.authority.leaf(GATEWAY), world.authority.leaf(SLEEP));
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     assert_eq!(ask(&world, &gateway, &[&element(&sleep)]), Ok(()));
     for (sequence, revoked) in [(2, &sleep), (3, &gateway)] {
         let list = [(revoked.sha256, State::Revoked)];
-        world.deliver(&world.signer.list(1, sequence, NOW, &list));
+        world.deliver(world.signer.list(1, sequence, NOW, &list));
         let asked = ask(&world, &gateway, &[&element(&sleep)]);
         assert_eq!(asked, Err("revoked".to_owned()));
     }

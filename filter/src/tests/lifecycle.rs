@@ -59,7 +59,7 @@ fn a_new_root_takes_over_the_list_of_the_one_before() {
     let world = World::bare();
     let config = world.with_deny_list(world.inbound_config());
     assert!(world.configure(&config));
-    world.deliver(&world.signer.list(1, 3, NOW, &[]));
+    world.deliver(world.signer.list(1, 3, NOW, &[]));
     world.host.enter(NEXT);
     world.vm.on_context_create(NEXT, 0);
     assert!(world.configure_root(NEXT, config.to_string().as_bytes()));
@@ -78,7 +78,7 @@ fn a_list_is_not_taken_over_by_other_keys_or_below_the_floor() {
         let world = World::bare();
         let mut config = world.with_deny_list(world.inbound_config());
         assert!(world.configure(&config));
-        world.deliver(&world.signer.list(1, 3, NOW, &[]));
+        world.deliver(world.signer.list(1, 3, NOW, &[]));
         config["denyList"][field] = value;
         world.host.enter(NEXT);
         world.vm.on_context_create(NEXT, 0);

@@ -127,7 +127,7 @@ fn a_refused_configuration_resets_nothing() {
 fn a_deny_list_resets_what_comes_on_it() {
     let world = World::bare();
     assert!(world.configure(&world.with_deny_list(world.inbound_config())));
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     let leaf = world.authority.leaf(SLEEP);
     open(&world, &leaf);
     let list = world
@@ -151,7 +151,7 @@ fn a_deny_list_that_becomes_stale_resets_streams_where_that_denies() {
         let mut config = world.with_deny_list(world.inbound_config());
         config["denyList"]["stale"] = stale.clone();
         assert!(world.configure(&config));
-        world.deliver(&world.signer.list(1, 1, NOW, &[]));
+        world.deliver(world.signer.list(1, 1, NOW, &[]));
         open(&world, &world.authority.leaf(SLEEP));
         pass(&world, 59_000);
         assert_eq!(world.host.take_sent(), [], "{stale}");

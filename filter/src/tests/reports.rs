@@ -140,7 +140,7 @@ fn a_list_that_becomes_stale_is_told_once_and_again_when_it_is_good() {
         let mut config = world.with_deny_list(world.inbound_config());
         config["denyList"]["stale"] = stale;
         assert!(world.configure(&config));
-        world.deliver(&world.signer.list(1, 1, NOW, &[]));
+        world.deliver(world.signer.list(1, 1, NOW, &[]));
         let gauge = || world.host.metric("countersign_deny_list_stale");
         assert_eq!(gauge(), Some(0));
         let begun = world.host.take_log();
@@ -170,7 +170,7 @@ fn a_stale_list_counts_for_a_time_of_grace_and_no_list_for_none() {
     let leaf = world.authority.leaf(SLEEP);
     world.arrive(&leaf, "GET", "/get");
     assert_eq!(world.decide(), Err("deny_list_missing".to_owned()));
-    world.deliver(&world.signer.list(1, 1, NOW, &[]));
+    world.deliver(world.signer.list(1, 1, NOW, &[]));
     for (seconds, wanted) in [
         (59, Ok(())),
         (61, Ok(())),

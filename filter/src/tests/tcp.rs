@@ -85,7 +85,7 @@ impl World {
 
     fn bytes(&self, context: u32, side: Side) -> Action {
         self.host.enter(context);
-        self.vm.on_data(context, side, 5, false)
+        self.vm.on_data(context, side, 5)
     }
 
     /// Ticks until something was let go or closed, or so many times.

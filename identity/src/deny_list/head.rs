@@ -25,10 +25,10 @@ pub struct Head {
     /// When it was signed, in seconds since the epoch of Unix.
     pub issued: UnixTime,
     /// When it is stale, in seconds; at most
-    /// [`MAX_LIFE_SECONDS`](crate::deny_list::MAX_LIFE_SECONDS) after `issued`.
+    /// [`MAX_LIFE_SECONDS`] after `issued`.
     pub expires: UnixTime,
     /// How many certificates are on the list; at most
-    /// [`MAX_ENTRIES`](crate::deny_list::MAX_ENTRIES).
+    /// [`MAX_ENTRIES`].
     pub count: u32,
     /// [`Entries::digest`] of the entries.
     pub entries_sha256: Sha256Digest,

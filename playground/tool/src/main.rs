@@ -46,17 +46,28 @@ fn build(arguments: &[PathBuf]) -> Result<(), Fault> {
         return Err(Fault::Usage);
     };
     let bindgen = |error: &dyn std::fmt::Display| Fault::Bindgen(format!("{error:#}"));
+    let tool = |typescript| {
+        let mut tool = Bindgen::new();
+        tool.input_path(module)
+            .typescript(typescript)
+            .out_name(NAME);
+        tool.remove_name_section(true)
+            .remove_producers_section(true);
+        tool
+    };
     let es = out.join("module");
-    let mut tool = Bindgen::new();
-    tool.input_path(module).typescript(true).out_name(NAME);
-    tool.web(true).map_err(|error| bindgen(&error))?;
-    tool.generate(&es).map_err(|error| bindgen(&error))?;
+    let mut tool_es = tool(true);
+    tool_es.web(true).map_err(|error| bindgen(&error))?;
+    tool_es.generate(&es).map_err(|error| bindgen(&error))?;
     // Browsers do not load ES modules from files.
     let classic = out.join("classic");
-    let mut tool = Bindgen::new();
-    tool.input_path(module).typescript(false).out_name(NAME);
-    tool.no_modules(true).map_err(|error| bindgen(&error))?;
-    tool.generate(&classic).map_err(|error| bindgen(&error))?;
+    let mut tool_classic = tool(false);
+    tool_classic
+        .no_modules(true)
+        .map_err(|error| bindgen(&error))?;
+    tool_classic
+        .generate(&classic)
+        .map_err(|error| bindgen(&error))?;
 
     let wasm = classic.join(format!("{NAME}_bg.wasm"));
     let bytes = fs::read(&wasm).map_err(|source| Fault::File { path: wasm, source })?;

@@ -1,6 +1,6 @@
 //! Path templates: `{*}` and `{**}` in Istio's `paths`.
 
-use std::collections::BTreeMap;
+use crate::order;
 
 use super::{shape::Shape, text::TextSet};
 
@@ -18,7 +18,7 @@ struct Templates {
     all: Vec<PathTemplate>,
     /// For each shape the hashes of the demanded segments, ascending, with the template's place. Nothing if there
     /// are few.
-    by_shape: BTreeMap<Shape, Vec<(u64, usize)>>,
+    by_shape: Vec<(Shape, Vec<(u64, usize)>)>,
 }
 
 impl PathSet {
@@ -51,15 +51,20 @@ impl PathSet {
 
 impl Templates {
     fn new(all: Vec<PathTemplate>) -> Self {
-        let mut by_shape: BTreeMap<Shape, Vec<(u64, usize)>> = BTreeMap::new();
+        let mut by_shape: Vec<(Shape, Vec<(u64, usize)>)> = Vec::new();
         let many = all.len() > FEW_TEMPLATES;
         for (place, template) in all.iter().enumerate().filter(|_| many) {
             let (shape, hash) = template.shape();
-            by_shape.entry(shape).or_default().push((hash, place));
+            let at = by_shape.binary_search_by_key(&shape, |(held, _)| *held);
+            if let Some((_, places)) = at.ok().and_then(|at| by_shape.get_mut(at)) {
+                places.push((hash, place));
+            } else {
+                by_shape.insert(at.unwrap_or_else(|at| at), (shape, vec![(hash, place)]));
+            }
         }
         by_shape
-            .values_mut()
-            .for_each(|places| crate::order::sort(places));
+            .iter_mut()
+            .for_each(|(_, places)| order::sort(places));
         Self { all, by_shape }
     }
 

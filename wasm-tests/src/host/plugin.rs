@@ -85,6 +85,16 @@ impl Plugin {
         Ok(accepted)
     }
 
+    /// The same while connections of the old root context are open: Envoy keeps it, timer and all, until they end.
+    ///
+    /// # Errors
+    /// The guest traps.
+    pub fn add_root(&mut self, configuration: impl AsRef<[u8]>) -> Result<bool, HostError> {
+        let configuration = configuration.as_ref();
+        self.new_root(configuration)?;
+        self.configure_root(self.root(), configuration)
+    }
+
     /// Lets the timer of each root context that has set a period fire now.
     ///
     /// # Errors

@@ -71,6 +71,19 @@ impl Plugin {
         Ok(())
     }
 
+    /// Changes what the stream's request headers are, as Envoy takes them away from a filter that let them go.
+    ///
+    /// # Errors
+    /// No such stream.
+    pub fn set_request_headers(
+        &mut self,
+        stream: StreamId,
+        headers: Headers,
+    ) -> Result<(), HostError> {
+        self.context_mut(stream)?.request_headers = headers;
+        Ok(())
+    }
+
     /// Request headers arrive.
     ///
     /// # Errors
@@ -210,7 +223,11 @@ impl Plugin {
         if first {
             context.paused = action == Action::Pause;
         }
-        self.outcome(stream)
+        // Behind headers that were let go, a `Pause` still holds the piece itself.
+        match self.outcome(stream)? {
+            Outcome::Continued if action == Action::Pause => Ok(Outcome::Paused),
+            outcome => Ok(outcome),
+        }
     }
 
     fn action<P: wasmtime::WasmParams>(

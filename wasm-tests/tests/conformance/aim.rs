@@ -218,10 +218,8 @@ pub(crate) fn at_rule(
         when: rule.when.clone(),
         ..Rule::default()
     };
-    for (list, chosen) in [(&rule.from, &mut one_of_each.from)] {
-        let one = list.as_ref().filter(|list| !list.is_empty());
-        *chosen = one.map(|list| vec![list[pick(list.len())].clone()]);
-    }
+    let one = rule.from.as_ref().filter(|list| !list.is_empty());
+    one_of_each.from = one.map(|list| vec![list[pick(list.len())].clone()]);
     let one = rule.to.as_ref().filter(|list| !list.is_empty());
     one_of_each.to = one.map(|list| vec![list[pick(list.len())].clone()]);
     for list in lists(&one_of_each).iter().filter(|list| !list.negated) {

@@ -1,5 +1,6 @@
 //! Differences that are meant. Each is a rule of its own with the reason; whatever no rule covers fails the suite.
 
+use envoy_config::EnvoyVersion;
 use serde_json::Value;
 
 use crate::group::Mesh;
@@ -16,16 +17,18 @@ pub(crate) enum Explained {
     DnsSanIsNoIdentity,
     PathNotNormalized,
     MetadataOfOtherType,
+    SeveralHeaderValues,
 }
 
 impl Explained {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::TwoUriSans,
         Self::NoUriSan,
         Self::NotASpiffeId,
         Self::DnsSanIsNoIdentity,
         Self::PathNotNormalized,
         Self::MetadataOfOtherType,
+        Self::SeveralHeaderValues,
     ];
 
     /// The row of the table in `docs/compatibility.md`.
@@ -37,6 +40,7 @@ impl Explained {
             Self::DnsSanIsNoIdentity => "a DNS SAN beside the SPIFFE ID",
             Self::PathNotNormalized => "path not normalized",
             Self::MetadataOfOtherType => "metadata of another type",
+            Self::SeveralHeaderValues => "several values of a header",
         }
     }
 
@@ -60,6 +64,9 @@ impl Explained {
             Self::MetadataOfOtherType => {
                 "a policy looks at dynamic metadata that is neither text nor a list of texts, whose types Envoy does not tell a Wasm filter"
             }
+            Self::SeveralHeaderValues => {
+                "an Envoy without the fix of CVE-2026-26308 compares all values of a header joined by commas"
+            }
         }
     }
 }
@@ -67,7 +74,7 @@ impl Explained {
 /// The rule that covers this difference.
 pub(crate) fn explain(
     request: &Request,
-    mesh: &Mesh,
+    (mesh, envoy): (&Mesh, EnvoyVersion),
     native: &Outcome,
     ours: &Ours,
 ) -> Option<Explained> {
@@ -96,12 +103,28 @@ pub(crate) fn explain(
     if denied_as("attribute_unreadable") && !told {
         return Some(Explained::MetadataOfOtherType);
     }
-    (denied_as("path_not_normalized") && is_odd_path(&request.path))
-        .then_some(Explained::PathNotNormalized)
+    if denied_as("path_not_normalized") && is_odd_path(&request.path) {
+        return Some(Explained::PathNotNormalized);
+    }
+    let joined = envoy < EnvoyVersion::new(1, 38) && has_header_twice(request);
+    joined.then_some(Explained::SeveralHeaderValues)
 }
 
 /// What the filter says about URI SANs that are no SPIFFE ID.
 const NOT_SPIFFE: [&str; 3] = ["invalid_spiffe_id", "spiffe_id_not_canonical", "root_path"];
+
+/// A header that policies look at.
+fn has_header_twice(request: &Request) -> bool {
+    let names = ["x-role", "x-tenant"].into_iter();
+    let count = |wanted: &str| {
+        let same = request
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        same.count()
+    };
+    names.map(count).any(|count| count > 1)
+}
 
 /// Text, or a list of texts.
 fn is_tellable(value: &Value) -> bool {

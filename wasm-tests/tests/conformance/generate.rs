@@ -18,7 +18,8 @@ const REQUESTS: usize = 10;
 pub(crate) fn group(seed: u64, number: usize, protocol: Protocol) -> Group {
     let mut dice = Dice::new(seed ^ (u64::try_from(number).expect("64 bits") << 24));
     let dice = &mut dice;
-    let mut mesh = Mesh::new("default", *dice.pick(pools::MESHES));
+    let trust_domains: &&[&str] = dice.pick(pools::MESHES);
+    let mut mesh = Mesh::new("default", trust_domains);
     mesh.paths = *dice.pick(&["decodeAndMergeSlashes", "mergeSlashes", "base", "none"]);
     mesh.believes_headers = dice.one_in(4);
     mesh.only_metadata = dice.one_in(3);
@@ -282,7 +283,7 @@ fn token(request: &mut Request, dice: &mut Dice) {
     request.claim(&["sub"], dice.pick(&subjects).clone());
     for _ in 0..2 {
         let (path, values) = *dice.pick(pools::CLAIMS);
-        let text: &str = *dice.pick(values);
+        let text: &&str = dice.pick(values);
         let value: Value = serde_json::from_str(text).expect("JSON");
         request.claim(path, value);
     }

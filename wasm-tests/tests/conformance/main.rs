@@ -43,6 +43,7 @@ use wasm_tests::fixtures::HTTPBIN;
 use wasm_tests::fixtures::ca::Authority;
 
 use crate::envoy::Setting;
+use crate::explain::Explained;
 use crate::group::Group;
 use crate::report::Report;
 use crate::request::Caller;
@@ -65,8 +66,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// The page that tells users what these differences are.
+const PAGE: &str = include_str!("../../../docs/compatibility.md");
+
 async fn suite() -> Report {
     let begun = Instant::now();
+    for rule in Explained::ALL {
+        let row = format!("| {} |", rule.name());
+        assert!(
+            PAGE.contains(&row),
+            "docs/compatibility.md has no row for {row:?}"
+        );
+    }
     let binary = lab::envoy::find().unwrap_or_else(|error| panic!("{error}"));
     let module = artefact::path();
     assert!(
@@ -87,7 +98,7 @@ async fn suite() -> Report {
         authority: &authority,
         binary: &binary,
     };
-    let mut report = Report::default();
+    let mut report = Report::new(binary.version());
     let told = |what: &str, report: &Report| {
         let seconds = begun.elapsed().as_secs_f64();
         println!(
@@ -104,7 +115,9 @@ async fn suite() -> Report {
         told("HTTP", &report);
     }
     let groups = sets(Protocol::Tcp);
-    if !groups.is_empty() {
+    if !binary.version().has_upstream_connect_mode() {
+        println!("NOT RUN: TCP, which the filter does not guard in an Envoy before 1.37");
+    } else if !groups.is_empty() {
         let leaves = leaves(&authority, &groups);
         tcp::run(&setting, groups, leaves, &mut report).await;
         told("TCP", &report);

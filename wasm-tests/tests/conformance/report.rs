@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use envoy_config::EnvoyVersion;
 use serde_json::json;
 
 use crate::client::Answer;
@@ -14,8 +15,8 @@ use crate::run::{Answers, id};
 /// Differences that are shown whole; the rest is only counted.
 const SHOWN: usize = 12;
 
-#[derive(Default)]
 pub(crate) struct Report {
+    envoy: EnvoyVersion,
     cases: usize,
     explained: BTreeMap<Explained, usize>,
     /// One text each.
@@ -26,6 +27,17 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    pub(crate) fn new(envoy: EnvoyVersion) -> Self {
+        Self {
+            envoy,
+            cases: 0,
+            explained: BTreeMap::new(),
+            differences: Vec::new(),
+            allowed: 0,
+            refused: 0,
+        }
+    }
+
     /// Compares what came over HTTP; `log` is Envoy's.
     pub(crate) fn http(&mut self, groups: &[Group], answers: &[Answers], log: &str) {
         let decisions = outcome::decisions(log, "requestId");
@@ -66,11 +78,12 @@ impl Report {
                 }
                 None
             }
-            (Ok(native), Ok(ours)) => explain(request, &group.mesh, native, ours).filter(|rule| {
-                group
-                    .must_differ
-                    .is_none_or(|wanted| wanted == *rule && native.allowed)
-            }),
+            (Ok(native), Ok(ours)) => explain(request, (&group.mesh, self.envoy), native, ours)
+                .filter(|rule| {
+                    group
+                        .must_differ
+                        .is_none_or(|wanted| wanted == *rule && native.allowed)
+                }),
             _ => None,
         };
         match found {

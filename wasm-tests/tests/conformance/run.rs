@@ -126,9 +126,7 @@ async fn exchange(
         Some((_, connection)) => connection,
         None if request.link.caller == Caller::Plaintext => {
             let mut link = request.link.clone();
-            // The address finds the chain, so on each side it is another one: sets with such requests do not
-            // look at it.
-            link.remote.set_ip(link.remote.ip());
+            // The address finds the chain, so each side has another one; no policy names either.
             link.destination.set_ip(side.plaintext(group).into());
             if link.remote.is_ipv6() {
                 link.remote.set_ip([198, 51, 100, 200].into());

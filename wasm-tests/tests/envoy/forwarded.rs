@@ -1,7 +1,7 @@
 //! A certificate that a gateway in front forwards in `x-forwarded-client-cert`, as Envoy really writes it.
 
 use envoy_config::sidecar::{Hold, InboundFilter, SanMatchers, Upstream};
-use lab::http::{ServerCheck, Tls, Version};
+use lab::http::{Resumption, ServerCheck, Tls, Version};
 use serde_json::{Value, json};
 use wasm_tests::fixtures::config::{ConfigSpec, UPSTREAM_CLUSTER, allow_principal};
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
@@ -12,11 +12,17 @@ use crate::support::{World, ids};
 const GATEWAY: &str = "spiffe://cluster.local/ns/edge/sa/gateway";
 
 /// The workload: only `sleep` may, and the gateway may speak for others.
-async fn workload(world: &World) -> ServerUnderTest {
+async fn workload(world: &World, details: &str) -> ServerUnderTest {
     let config = ConfigSpec::inbound(&world.authority)
         .policy(allow_principal("only", "cluster.local/ns/default/sa/sleep"))
         .with("forwardedClientCert", json!({"hop": GATEWAY}));
-    world.server(&config).await
+    let keep_header = |bootstrap: &mut Value| {
+        let listener = &mut bootstrap["static_resources"]["listeners"][0];
+        let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+        manager["forward_client_cert_details"] = details.into();
+        manager["set_current_client_cert_details"] = json!({"uri": true});
+    };
+    world.server_with(&config, |_| {}, keep_header).await
 }
 
 /// A gateway that ends mutual TLS and opens its own to the workload.
@@ -64,7 +70,7 @@ async fn gateway(world: &World, workload: &ServerUnderTest, settings: Value) -> 
 
 fn tls(world: &World, name: &str, id: &str) -> Tls {
     let leaf = world.authority.svid(id);
-    world.tls_checking(name, &leaf, ServerCheck::AnyVerified)
+    world.tls_checking(name, &leaf, ServerCheck::AnyVerified, Resumption::Never)
 }
 
 async fn status(server: &ServerUnderTest, tls: &Tls, forged: Option<&str>) -> u16 {
@@ -77,8 +83,8 @@ async fn status(server: &ServerUnderTest, tls: &Tls, forged: Option<&str>) -> u1
     connection.send(request).await.expect("an answer").status
 }
 
-async fn speaks_for_its_clients(world: World, forms: &[(&str, Value)]) {
-    let workload = workload(&world).await;
+async fn speaks_for_its_clients(world: World, details: &str, forms: &[(&str, Value)]) {
+    let workload = workload(&world, details).await;
     let (sleep, impostor) = (tls(&world, "s", SLEEP), tls(&world, "i", IMPOSTOR));
     let direct = tls(&world, "g", GATEWAY);
     // Straight to the workload a header is worth nothing.
@@ -95,7 +101,12 @@ async fn speaks_for_its_clients(world: World, forms: &[(&str, Value)]) {
             let told = workload.decisions();
             told.last().expect("a decision").clone()
         };
-        assert_eq!(status(&gateway, &sleep, None).await, 200, "{what}: {}", seen());
+        assert_eq!(
+            status(&gateway, &sleep, None).await,
+            200,
+            "{what}: {}",
+            seen()
+        );
         assert_eq!(seen()["via"], GATEWAY, "{what}");
         assert_eq!(seen()["peer"], SLEEP, "{what}");
         assert_eq!(status(&gateway, &impostor, None).await, 403, "{what}");
@@ -109,15 +120,17 @@ async fn speaks_for_its_clients(world: World, forms: &[(&str, Value)]) {
         "set_current_client_cert_details": {"uri": true},
     });
     let gateway = gateway(&world, &workload, bare).await;
-    assert_eq!(status(&gateway, &sleep, None).await, 403, "no certificate in it");
+    assert_eq!(
+        status(&gateway, &sleep, None).await,
+        403,
+        "no certificate in it"
+    );
     let reason = workload.decisions().last().expect("a decision")["reason"].clone();
     assert_eq!(reason, "forwarded_certificate_missing");
 }
 
 fn text_forms() -> Vec<(&'static str, Value)> {
-    let with = |details: &str, current: Value| {
-        json!({"forward_client_cert_details": details, "set_current_client_cert_details": current})
-    };
+    let with = |details: &str, current: Value| json!({"forward_client_cert_details": details, "set_current_client_cert_details": current});
     let all = json!({"cert": true, "chain": true, "uri": true, "dns": true, "subject": true});
     vec![
         ("text", with("SANITIZE_SET", json!({"cert": true}))),
@@ -132,16 +145,23 @@ async fn a_gateway_speaks_for_its_clients() {
     let json = |details: &str| {
         json!({
             "forward_client_cert_details": details,
-            "forward_client_cert_format": "JSON",
-            "set_current_client_cert_details": {"cert": true, "uri": true, "subject": true},
+            "set_current_client_cert_details":
+                {"cert": true, "chain": true, "uri": true, "subject": true, "format": "JSON"},
         })
     };
     forms.push(("JSON", json("SANITIZE_SET")));
-    speaks_for_its_clients(World::new(), &forms).await;
+    forms.push(("appended JSON", json("APPEND_FORWARD")));
+    speaks_for_its_clients(World::new(), "FORWARD_ONLY", &forms).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Envoy 1.36 in .tools/envoy"]
 async fn so_it_does_in_the_oldest_supported_envoy() {
-    speaks_for_its_clients(World::oldest(), &text_forms()).await;
+    speaks_for_its_clients(World::oldest(), "FORWARD_ONLY", &text_forms()).await;
+}
+
+/// As Istio's inbound listeners do it: the workload's own proxy appends an element, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn so_it_does_where_the_workloads_proxy_appends_an_element() {
+    speaks_for_its_clients(World::new(), "APPEND_FORWARD", &text_forms()).await;
 }

@@ -21,34 +21,47 @@ const PERIOD: u64 = 10;
 struct List {
     signer: ListSigner,
     spec: ListSpec,
-    /// Those before it, for who holds one of them.
-    past: Vec<ListSpec>,
+    /// The list with all its entries, as it travels.
+    full: Vec<u8>,
+    /// What changed since the one before it, as it travels.
+    changes: Vec<u8>,
     polls: u64,
     /// Bytes of lists that were asked for.
     served: usize,
 }
 
 impl List {
+    fn new(signer: ListSigner) -> Self {
+        let spec = ListSpec::at(now(), 1);
+        Self {
+            full: signer.sign(&spec),
+            changes: Vec::new(),
+            signer,
+            spec,
+            polls: 0,
+            served: 0,
+        }
+    }
+
     /// Signs a list with these entries.
     fn sign(&mut self, entries: Vec<(String, &'static str)>) {
         let mut next = ListSpec::at(now(), self.spec.sequence + 1);
         next.entries = entries;
-        self.past.push(std::mem::replace(&mut self.spec, next));
+        self.full = self.signer.sign(&next);
+        self.changes = self.signer.sign_changes(&next, &self.spec);
+        self.spec = next;
     }
 
     /// What a filter that holds the list of this sequence is told; `None` for nothing.
     fn since(&mut self, epoch: u64, sequence: u64) -> Option<Vec<u8>> {
-        if (epoch, sequence) == (self.spec.epoch, self.spec.sequence) {
-            return None;
-        }
-        let mut past = self.past.iter();
-        let held = past.find(|held| (held.epoch, held.sequence) == (epoch, sequence));
-        let update = match held {
-            Some(held) => self.signer.sign_changes(&self.spec, held),
-            None => self.signer.sign(&self.spec),
+        let own = self.spec.sequence;
+        let update = match (epoch, sequence) {
+            (1, held) if held == own => return None,
+            (1, held) if held + 1 == own => &self.changes,
+            _ => &self.full,
         };
         self.served += update.len();
-        Some(update)
+        Some(update.clone())
     }
 }
 
@@ -65,13 +78,7 @@ impl ListServer {
     pub(crate) fn start(socket: &Path) -> Self {
         let signer = ListSigner::new();
         let public_key_pem = signer.public_key_pem();
-        let list = List {
-            signer,
-            spec: ListSpec::at(now(), 1),
-            past: Vec::new(),
-            polls: 0,
-            served: 0,
-        };
+        let list = List::new(signer);
         let list = Arc::new(Mutex::new(list));
         let listener = UnixListener::bind(socket).expect("the socket's folder is the test's own");
         let task = tokio::spawn(accept(listener, Arc::clone(&list)));

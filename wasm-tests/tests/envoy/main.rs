@@ -12,6 +12,7 @@
 mod authorizer;
 mod bodies;
 mod custom;
+mod forwarded;
 mod inbound;
 mod jwt;
 mod labels;

@@ -106,9 +106,20 @@ impl World {
     }
 
     pub(crate) fn tls_with(&self, name: &str, leaf: &Leaf, resumption: Resumption) -> Tls {
+        let server = ServerCheck::SpiffeId(HTTPBIN.to_owned());
+        self.tls_checking(name, leaf, server, resumption)
+    }
+
+    /// The same for servers of any identity.
+    pub(crate) fn tls_checking(
+        &self,
+        name: &str,
+        leaf: &Leaf,
+        server: ServerCheck,
+        resumption: Resumption,
+    ) -> Tls {
         let (certificate, key) = self.write(name, leaf);
         let identity = Identity::from_pem_files(&certificate, &key).expect("a chain and its key");
-        let server = ServerCheck::SpiffeId(HTTPBIN.to_owned());
         Tls::new(&self.root(), Some(identity), server, resumption).expect("TLS settings")
     }
 

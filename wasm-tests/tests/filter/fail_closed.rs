@@ -32,13 +32,24 @@ const RECORD_ONLY: [&str; 4] = [
 
 /// Attributes that may well not be there (`NotFound`), each with the Envoys or connections that
 /// lack it; anything but `NotFound` must still deny.
-const MAY_BE_ABSENT: [&str; 3] = [
+const MAY_BE_ABSENT: [&str; 11] = [
     // Envoy before 1.39 has neither; the certificate then comes from filter state, and the
     // signature check stands in for the flag.
     "connection.peer_certificate_valid",
     "filter_state.countersign.peer_certificate",
     // A client need not send a server name.
     "connection.requested_server_name",
+    // Envoy's own `source.address` stands in.
+    "filter_state.countersign.remote_address",
+    // A request need not have a token, and where filter state has none, dynamic metadata is asked.
+    "filter_state.countersign.jwt_payload",
+    "metadata.filter_metadata.envoy.filters.http.jwt_authn.payload.iss",
+    "metadata.filter_metadata.envoy.filters.http.jwt_authn.payload.iss.0",
+    "metadata.filter_metadata.envoy.filters.http.jwt_authn.payload.sub",
+    "metadata.filter_metadata.envoy.filters.http.jwt_authn.payload.sub.0",
+    // Other filters need not have left anything.
+    "metadata.filter_metadata.envoy.filters.network.mysql_proxy.db",
+    "metadata.filter_metadata.envoy.filters.network.mysql_proxy.db.0",
 ];
 
 fn everything(authority: &Authority, signer: &ListSigner) -> ConfigSpec {
@@ -50,6 +61,9 @@ fn everything(authority: &Authority, signer: &ListSigner) -> ConfigSpec {
     let deny = serde_json::json!([
         {"from": [{"source": {"ipBlocks": ["192.0.2.0/24"]}}]},
         {"from": [{"source": {"notPrincipals": ["*"]}}]},
+        {"from": [{"source": {"remoteIpBlocks": ["198.51.100.0/24"]}}]},
+        {"from": [{"source": {"requestPrincipals": ["issuer/evil"]}}]},
+        {"when": [{"key": "experimental.envoy.filters.network.mysql_proxy[db]", "values": ["[drop]"]}]},
     ]);
     ConfigSpec::inbound(authority)
         .deny_list(signer)
@@ -207,6 +221,40 @@ fn a_request_that_may_pass_is_refused_when_what_it_hangs_on_cannot_be_read() {
         }
     }
     assert!(passed.is_empty(), "passed although:\n{}", passed.join("\n"));
+}
+
+/// A token and an address that DENY rules name. That there is none is something the proxy may say; everything
+/// else that is not readable denies.
+#[test]
+fn what_deny_rules_look_at_does_not_disappear() {
+    let inbound = Inbound::new();
+    let connection = mutual_tls(&inbound.authority.svid(SLEEP));
+    for (key, value) in [
+        (
+            "countersign.jwt_payload",
+            r#"{"iss":"issuer","sub":"evil"}"#,
+        ),
+        ("countersign.remote_address", "198.51.100.7"),
+    ] {
+        let properties = connection.clone().with_path(&["filter_state", key], value);
+        let about = format!("filter_state.{key}");
+        let mut plugin = inbound.plugin();
+        assert_eq!(one_get(&mut plugin, &properties).status(), Some(403));
+        for effect in effects() {
+            let absent = [
+                Effect::Status(Status::NotFound),
+                Effect::Silence,
+                Effect::Bytes(Vec::new()),
+            ];
+            if absent.contains(&effect) {
+                continue;
+            }
+            plugin.inject(Fault::every("proxy_get_property", effect.clone()).about(&about));
+            let outcome = one_get(&mut plugin, &properties);
+            plugin.clear_faults();
+            assert_eq!(outcome.status(), Some(403), "{about} had {effect:?}");
+        }
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod hostcalls;
 mod list_floor;
 mod list_sharing;
 mod list_size;
+mod open_streams;
 mod peer;
 mod resources;
 mod secure_naming;

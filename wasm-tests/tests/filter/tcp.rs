@@ -161,6 +161,43 @@ fn a_new_configuration_decides_about_connections_of_the_one_before() {
     assert_eq!(action, Action::Continue);
 }
 
+/// Envoy sets the timer of the root context that a connection came under, whoever decides about it by now.
+#[test]
+fn each_of_many_configurations_decides_while_the_first_one_lives_on() {
+    let authority = Authority::new(NOW);
+    let everybody = ConfigSpec::inbound(&authority).with("protocol", json!("tcp"));
+    let mut plugin = configured(&everybody);
+    let (kept, _) = plugin
+        .connect(known(&authority.svid(SLEEP)))
+        .expect("no trap");
+    let send =
+        |plugin: &mut Plugin, connection| plugin.data(connection, Side::Downstream, b"x", false);
+    assert_eq!(send(&mut plugin, kept).expect("no trap"), Action::Continue);
+    for round in 0..4 {
+        let (denied, _) = plugin
+            .connect(known(&authority.svid(IMPOSTOR)))
+            .expect("no trap");
+        assert_eq!(
+            send(&mut plugin, denied).expect("no trap"),
+            Action::Continue
+        );
+        assert!(
+            plugin
+                .add_root(only_sleep(&authority).json())
+                .expect("no trap")
+        );
+        plugin.run_for(SHORT).expect("no trap");
+        assert!(plugin.connection(denied).expect("there").closed, "{round}");
+        assert!(!plugin.connection(kept).expect("there").closed, "{round}");
+        assert!(plugin.add_root(everybody.json()).expect("no trap"));
+        plugin.run_for(SHORT).expect("no trap");
+    }
+    let nobody = everybody.policy(allow_principal("nobody", "cluster.local/ns/none/sa/none"));
+    assert!(plugin.add_root(nobody.json()).expect("no trap"));
+    plugin.run_for(SHORT).expect("no trap");
+    assert!(plugin.connection(kept).expect("there").closed);
+}
+
 const STATUSES: [Status; 12] = [
     Status::NotFound,
     Status::BadArgument,

@@ -65,7 +65,7 @@ fn an_end_without_bytes_before_the_handshake_decides_nothing() {
     assert!(world.configure(&config));
     assert_eq!(world.accept(CONNECTION, Listener::Free), Action::Continue);
     world.host.enter(CONNECTION);
-    let end = world.vm.on_data(CONNECTION, Side::Downstream, 0, true);
+    let end = world.vm.on_data(CONNECTION, Side::Downstream, 0);
     assert_eq!(end, Action::Pause);
     assert_eq!(world.bytes(CONNECTION, Side::Upstream), Action::Pause);
 }

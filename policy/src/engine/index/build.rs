@@ -1,7 +1,5 @@
 //! Building the tree.
 
-use std::collections::BTreeMap;
-
 use crate::{
     order,
     rule::{Clause, Rule},
@@ -31,8 +29,13 @@ const MAX_ALTERNATIVES: usize = 16;
 /// lists of many values could take memory out of all proportion.
 const MAX_REPETITION: usize = 4;
 
-/// The keys a rule needs one of, by attribute (an index into the attributes).
-type Keys = BTreeMap<usize, Vec<Key>>;
+/// The keys a rule needs one of, by attribute (an index into the attributes). A list, as there are few attributes.
+type Keys = Vec<(usize, Vec<Key>)>;
+
+fn of_attribute(keys: &Keys, attribute: usize) -> Option<&Vec<Key>> {
+    let mut keys = keys.iter();
+    keys.find(|(of, _)| *of == attribute).map(|(_, keys)| keys)
+}
 
 /// One way in which a rule may match.
 struct Entry {
@@ -51,8 +54,8 @@ pub(super) fn build(mut rules: Vec<Rule>, mask: u64) -> IndexedRules {
     }
     let keys = entries
         .iter()
-        .flat_map(|entry| entry.keys.values())
-        .map(Vec::len)
+        .flat_map(|entry| &entry.keys)
+        .map(|(_, keys)| keys.len())
         .sum::<usize>();
     let mut builder = Builder {
         entries: &entries,
@@ -110,20 +113,21 @@ impl Attributes {
             .iter()
             .map(|clause| self.of_clause(clause))
             .collect();
-        let mut all = each.first().cloned().unwrap_or_default();
-        for keys in each.iter().skip(1) {
-            all.retain(|attribute, _| keys.contains_key(attribute));
-            for (attribute, of) in &mut all {
-                of.extend(keys.get(attribute).into_iter().flatten());
+        let mut all = Keys::new();
+        for (attribute, _) in each.first().into_iter().flatten() {
+            let mut keys = Vec::new();
+            let in_all = each.iter().all(|alternative| {
+                let found = of_attribute(alternative, *attribute);
+                keys.extend(found.into_iter().flatten());
+                found.is_some()
+            });
+            if in_all {
+                keep_fewer(&mut all, *attribute, keys);
             }
         }
         if all.is_empty() && (2..=MAX_ALTERNATIVES).contains(&each.len()) {
             return each;
         }
-        all.values_mut().for_each(|keys| {
-            order::sort(keys);
-            keys.dedup();
-        });
         vec![all]
     }
 
@@ -155,11 +159,10 @@ impl Attributes {
 fn keep_fewer(keys: &mut Keys, attribute: usize, mut of: Vec<Key>) {
     order::sort(&mut of);
     of.dedup();
-    let fewer = keys
-        .get(&attribute)
-        .is_none_or(|held| of.len() < held.len());
-    if fewer {
-        keys.insert(attribute, of);
+    match keys.iter_mut().find(|(held, _)| *held == attribute) {
+        Some((_, held)) if of.len() < held.len() => *held = of,
+        Some(_) => {}
+        None => keys.push((attribute, of)),
     }
 }
 
@@ -213,7 +216,7 @@ impl Builder<'_> {
         let mut rest = Vec::new();
         let mut keyed = Vec::new();
         for (member, entry) in self.of(members) {
-            match entry.keys.get(&attribute) {
+            match of_attribute(&entry.keys, attribute) {
                 Some(keys) => keyed.extend(keys.iter().map(|key| (*key, member))),
                 None => rest.push(member),
             }
@@ -244,15 +247,17 @@ impl Builder<'_> {
     /// key. The first of those that are nearly as good: who asks is worth more than what for, should nothing match
     /// and somebody want to know which rule came closest.
     fn best_attribute(&self, members: &[usize], used: u64) -> Option<usize> {
-        let mut keyed: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut keyed = [0_usize; MAX_ATTRIBUTES];
         let mut keys: Vec<(usize, Key)> = Vec::new();
         for (_, entry) in self.of(members) {
             let unused = entry
                 .keys
                 .iter()
-                .filter(|(attribute, _)| used & bit(**attribute) == 0);
+                .filter(|(attribute, _)| used & bit(*attribute) == 0);
             for (attribute, of) in unused {
-                *keyed.entry(*attribute).or_default() += 1;
+                if let Some(count) = keyed.get_mut(*attribute) {
+                    *count = count.saturating_add(1);
+                }
                 keys.extend(of.iter().map(|key| (*attribute, *key)));
             }
         }
@@ -262,7 +267,7 @@ impl Builder<'_> {
             .filter(|keys| keys.len() <= self.budget)
             .filter_map(|keys| {
                 let (attribute, _) = *keys.first()?;
-                let gain = keyed.get(&attribute)?.saturating_sub(together(keys)?);
+                let gain = keyed.get(attribute)?.saturating_sub(together(keys)?);
                 (gain > 1).then_some((attribute, gain))
             })
             .collect();

@@ -61,6 +61,27 @@ fn what_is_only_tried_out_changes_no_verdict() {
     assert!(!with_annotations(&[("a", "ALLOW", ANY, false)]).has_shadow());
 }
 
+/// What is enforced stays in force in the trial, and the first by id of both is reported.
+#[test]
+fn a_trial_is_of_all_policies_together() {
+    for (enforced, tried, first) in [("a", "b", "a"), ("b", "a", "a")] {
+        let set = with_annotations(&[(enforced, "DENY", GET, false), (tried, "DENY", GET, true)]);
+        let dry_run = set
+            .shadow(&Request::new(&Peer::Plaintext).with_method("GET"))
+            .dry_run
+            .unwrap();
+        assert_eq!(dry_run.deny.as_ref().map(PolicyRule::policy), Some(tried));
+        assert_eq!(dry_run.combined.code(), "matched_deny");
+        assert_eq!(dry_run.combined.rule().map(PolicyRule::policy), Some(first));
+    }
+    let set = with_annotations(&[("a", "DENY", GET, false), ("b", "ALLOW", ANY, true)]);
+    let dry_run = set
+        .shadow(&Request::new(&Peer::Plaintext).with_method("GET"))
+        .dry_run
+        .unwrap();
+    assert_eq!(dry_run.combined.code(), "matched_deny");
+}
+
 #[test]
 fn a_tried_allow_policy_denies_the_rest_only_in_the_trial() {
     let set = with_annotations(&[("a", "ALLOW", GET, true)]);
