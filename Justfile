@@ -18,7 +18,7 @@ demo *ARGS: build wasm
 
 # All tests: native, in the Wasm host, in a real Envoy, and the demo itself.
 test: wasm
-    cargo test --workspace --no-fail-fast
+    cargo test --workspace --features countersign/wasm --no-fail-fast
     @just oldest-envoy
     target/debug/countersign up --once
 
@@ -47,7 +47,7 @@ wasm:
 
 # Tests that run the built filter in the Wasm host and in a real Envoy.
 test-wasm: wasm
-    cargo test --workspace --test envoy --test filter
+    cargo test --workspace --features countersign/wasm --test envoy --test filter
     @just oldest-envoy
 
 # What also has to hold on the oldest Envoy, which has no attribute for the peer's certificate.
@@ -57,19 +57,23 @@ oldest-envoy:
     set -euo pipefail
     if [[ -x .tools/envoy/{{ oldest_envoy }}/envoy ]]; then
         # The whole workspace's features, so that nothing is built a second time.
-        cargo test --workspace --test envoy -- --ignored
+        cargo test --workspace --features countersign/wasm --test envoy -- --ignored
     else
         printf 'NOT RUN: the tests on Envoy {{ oldest_envoy }} (it is not in .tools/envoy)\n' >&2
         # Where nobody reads along, what did not run has not passed.
         [[ -z ${CI:-} ]]
     fi
 
+# Envoy's own RBAC beside the filter in a real Envoy: the same verdict by the same rule.
+conformance: wasm
+    cargo test -p countersign-wasm-tests --test conformance
+
 # The tests in a real Envoy on each release line that is supported; ./justw fetches what is missing (30 MB each).
 e2e-matrix: wasm
     #!/usr/bin/env bash
     set -euo pipefail
     # The whole workspace's features, so that nothing is built a second time.
-    cargo test --workspace --test envoy --no-run
+    cargo test --workspace --features countersign/wasm --test envoy --no-run
     passed=() failed=()
     for version in {{ envoy_matrix }}; do
         envoy=$PWD/.tools/envoy/$version/envoy
@@ -80,7 +84,7 @@ e2e-matrix: wasm
         fi
         printf '\n== Envoy %s\n' "$version"
         # A named Envoy is the only one that tests look at.
-        if ENVOY=$envoy cargo test --workspace --test envoy; then passed+=("$version"); else failed+=("$version"); fi
+        if ENVOY=$envoy cargo test --workspace --features countersign/wasm --test envoy; then passed+=("$version"); else failed+=("$version"); fi
     done
     printf 'e2e-matrix: passed on: %s; failed on: %s\n' "${passed[*]:-none}" "${failed[*]:-none}"
     ((${#failed[@]} == 0))
@@ -94,13 +98,41 @@ e2e: wasm build
 golden:
     UPDATE_GOLDEN=1 cargo test -p countersign-envoy-config -p countersign-lab
 
+# The policy engine in a web page, one file: target/playground/index.html.
+playground:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export CARGO_TARGET_DIR="$PWD/target/wasm-bindgen"
+    out="$PWD/target/playground"
+    remap="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry --remap-path-prefix=$PWD=/countersign"
+    arguments=(-p countersign-playground --lib --target wasm32-unknown-unknown --profile wasm)
+    cd playground
+    if [[ "{{ wasm_route }}" == debian ]]; then
+        PATH=/usr/bin:$PATH RUSTC_BOOTSTRAP=1 RUSTFLAGS=$remap /usr/bin/cargo build "${arguments[@]}" -Z build-std=std,panic_abort
+    else
+        RUSTFLAGS=$remap cargo build "${arguments[@]}"
+    fi
+    cargo build --quiet -p countersign-playground-tool
+    "$CARGO_TARGET_DIR/debug/countersign-playground-tool" \
+        "$CARGO_TARGET_DIR/wasm32-unknown-unknown/wasm/countersign_playground.wasm" page "$out"
+
+# The page in a headless Chromium (Debian package `chromium`).
+playground-test: playground
+    #!/usr/bin/env bash
+    set -euo pipefail
+    export CARGO_TARGET_DIR="$PWD/target/wasm-bindgen"
+    cd playground
+    cargo fmt -p countersign-playground -p countersign-playground-tool --check
+    cargo clippy --quiet --workspace --all-targets -- -D warnings
+    cargo test --quiet -p countersign-playground -- --include-ignored
+
 # Fetches what is missing, and nothing more.
 setup:
     @printf 'everything is there\n'
 
 # Clippy, with warnings as errors.
 lint:
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --features countersign/wasm --all-targets -- -D warnings
 
 # Formats the code.
 fmt:
@@ -124,7 +156,7 @@ deny:
 doc:
     #!/usr/bin/env bash
     set -euo pipefail
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features countersign/wasm --no-deps --document-private-items
     missing=0
     for page in *.md */*.md */*/*.md; do
         [[ $page == target/* || ! -e $page ]] && continue

@@ -44,6 +44,9 @@ const CLOSE_AGAIN: u64 = 250;
 #[derive(Debug)]
 pub struct Connection<H> {
     context: u32,
+    /// The root context it came under, which the proxy keeps as long as the connection.
+    origin: Rc<Root<H>>,
+    /// The one that decides about it.
     root: RefCell<Rc<Root<H>>>,
     stand: RefCell<Stand>,
 }
@@ -85,20 +88,22 @@ impl<H: Host> Connection<H> {
     pub fn new(context: u32, root: Rc<Root<H>>) -> Self {
         Self {
             context,
+            origin: Rc::clone(&root),
             root: RefCell::new(root),
             stand: RefCell::new(Stand::Pending(Pending::default())),
         }
     }
 
-    /// The root context it belongs to; `None` cannot be, as no borrow outlives a statement.
-    fn root(&self) -> Option<Rc<Root<H>>> {
-        self.root.try_borrow().ok().map(|root| Rc::clone(&root))
+    /// The root context it came under.
+    #[must_use]
+    pub const fn origin(&self) -> &Rc<Root<H>> {
+        &self.origin
     }
 
-    /// Whether it belongs to this root context.
+    /// The root context that decides about it; `None` cannot be, as no borrow outlives a statement.
     #[must_use]
-    pub fn belongs_to(&self, root: &Rc<Root<H>>) -> bool {
-        self.root().is_some_and(|own| Rc::ptr_eq(&own, root))
+    pub fn root(&self) -> Option<Rc<Root<H>>> {
+        self.root.try_borrow().ok().map(|root| Rc::clone(&root))
     }
 
     /// A newer configuration takes over: from now on this root context decides about it, and has to set its

@@ -147,18 +147,34 @@ impl<H: Host> Vm<H> {
     fn take_over(&self, root: &Rc<Root<H>>, others: &[Rc<Root<H>>]) {
         let older = |other: &&Rc<Root<H>>| !Rc::ptr_eq(other, root) && root.succeeds(other);
         let older: Vec<_> = others.iter().filter(older).collect();
-        let connections: Vec<_> = self
-            .connections
-            .try_borrow()
-            .map(|connections| connections.values().cloned().collect())
-            .unwrap_or_default();
-        for connection in connections {
-            if older.iter().any(|other| connection.belongs_to(other)) {
+        for connection in self.all_connections() {
+            // Not only of those in `others`: the proxy may have let go of the one that decided.
+            if connection.root().is_some_and(|own| root.succeeds(&own)) {
                 connection.move_to(root);
             }
         }
         Root::lead(root, &older);
         root.recheck_connections();
+    }
+
+    /// The proxy has let go of a configuration: connections that it decided about go back to the one
+    /// that each came under.
+    fn hand_back(&self, gone: &Rc<Root<H>>) {
+        let mut origins: HashMap<u32, Rc<Root<H>>> = HashMap::new();
+        for connection in self.all_connections() {
+            let decided = connection.root();
+            if decided.is_some_and(|own| Rc::ptr_eq(&own, gone)) {
+                let origin = connection.origin();
+                connection.move_to(origin);
+                origins.insert(origin.context(), Rc::clone(origin));
+            }
+        }
+        for (context, origin) in origins {
+            // The timer that it sets is that of the context in effect.
+            self.host.set_effective_context(context).ok();
+            origin.recheck_connections();
+        }
+        self.host.set_effective_context(gone.context()).ok();
     }
 
     /// A TCP connection has been made.
@@ -233,12 +249,24 @@ impl<H: Host> Vm<H> {
             .try_borrow_mut()
             .ok()
             .and_then(|mut connections| connections.remove(&context));
-        if stream.is_none()
-            && connection.is_none()
-            && let Ok(mut roots) = self.roots.try_borrow_mut()
-        {
-            roots.remove(&context);
+        if stream.is_some() || connection.is_some() {
+            return;
         }
+        let gone = self
+            .roots
+            .try_borrow_mut()
+            .ok()
+            .and_then(|mut roots| roots.remove(&context));
+        if let Some(gone) = gone {
+            self.hand_back(&gone);
+        }
+    }
+
+    fn all_connections(&self) -> Vec<Rc<Connection<H>>> {
+        self.connections
+            .try_borrow()
+            .map(|connections| connections.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     fn all_roots(&self) -> Vec<Rc<Root<H>>> {

@@ -63,7 +63,17 @@ const fn ours(policies: u32) -> Guard {
     Guard::Filter(Shape::Callers(policies))
 }
 
-pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Report, Failure> {
+pub(crate) async fn figures(
+    quick: bool,
+    only: &[String],
+    dir: &tempfile::TempDir,
+) -> Result<Report, Failure> {
+    let cases: Vec<_> = CASES
+        .into_iter()
+        .filter(|(name, guard)| {
+            only.is_empty() || matches!(guard, Guard::Nothing) || only.iter().any(|one| one == name)
+        })
+        .collect();
     let plan = if quick { QUICK } else { FULL };
     let dir = dir.path();
     let mut authority = Authority::start(dir).await?;
@@ -77,11 +87,11 @@ pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Repo
         servers.release(),
         plan.rounds,
         plan.requests,
-        CASES.len()
+        cases.len()
     ));
     let service = ExtAuthz::start().await?;
     let mut started = Vec::new();
-    for (index, (name, guard)) in CASES.into_iter().enumerate() {
+    for (index, (name, guard)) in cases.iter().copied().enumerate() {
         say(&format!("starting {name}"));
         let change = |bootstrap: &mut _| match guard {
             Guard::ExtAuthz => service.guard(bootstrap),
@@ -109,7 +119,7 @@ pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Repo
         let kib = resident_kib(server.process_id()).map_err(Failure::part("memory of Envoy"))?;
         report.add(name, "memory", f64::from(kib) / 1024.0, "MiB");
     }
-    limits(&mut report, &measured);
+    limits(&mut report, &cases, &measured);
     for server in started {
         server.stop().await?;
     }
@@ -153,10 +163,10 @@ fn tell(report: &mut Report, case: &str, rounds: &[f64], bare: &[f64]) {
 }
 
 /// The ratios that the limits are stated in, and the number of policies from which our filter is cheaper.
-fn limits(report: &mut Report, lanes: &[Lane]) {
+fn limits(report: &mut Report, cases: &[(&str, Guard)], lanes: &[Lane]) {
     let bare = lanes.first().map(Lane::rounds).unwrap_or_default();
     let added = |wanted: &str| {
-        let place = CASES.iter().position(|(name, _)| *name == wanted)?;
+        let place = cases.iter().position(|(name, _)| *name == wanted)?;
         median(&lanes::added(lanes.get(place)?.rounds(), bare))
     };
     let mut ratio = |case: &str, over: Option<f64>, under: Option<f64>| {

@@ -33,6 +33,9 @@ struct Args {
     /// Fewer and shorter rounds: to see that it works, not for figures
     #[arg(long)]
     quick: bool,
+    /// Of `filter`, only these cases besides `none`; the table then lacks what it compares with
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -76,7 +79,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         publish(&runtime.block_on(envoy::figures(args.quick, &scratch()?))?)?;
     }
     if args.benches.contains(&Bench::Filter) {
-        publish(&runtime.block_on(filter::figures(args.quick, &scratch()?))?)?;
+        publish(&runtime.block_on(filter::figures(args.quick, &args.case, &scratch()?))?)?;
     }
     if args.benches.contains(&Bench::Reload) {
         publish(&runtime.block_on(reload::figures(args.quick, &scratch()?))?)?;

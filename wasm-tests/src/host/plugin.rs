@@ -95,6 +95,14 @@ impl Plugin {
         self.configure_root(self.root(), configuration)
     }
 
+    /// Goes back to the root context before, which Envoy still has, when a configuration is taken back.
+    ///
+    /// # Errors
+    /// The guest traps.
+    pub fn drop_root(&mut self) -> Result<(), HostError> {
+        self.delete_root(self.root())
+    }
+
     /// Lets the timer of each root context that has set a period fire now.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wasm_tests::fixtures::ca::{Authority, Leaf};
+use wasm_tests::fixtures::ca::{Authority, Leaf, LeafSpec};
 use wasm_tests::fixtures::config::{ConfigSpec, UPSTREAM_CLUSTER, allow_principal};
 use wasm_tests::fixtures::traffic::{mutual_tls, plaintext, upstream_not_ready, upstream_ready};
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, NOW, SLEEP};
@@ -192,6 +192,36 @@ fn each_of_many_configurations_decides_while_the_first_one_lives_on() {
         assert!(plugin.add_root(everybody.json()).expect("no trap"));
         plugin.run_for(SHORT).expect("no trap");
     }
+    let nobody = everybody.policy(allow_principal("nobody", "cluster.local/ns/none/sa/none"));
+    assert!(plugin.add_root(nobody.json()).expect("no trap"));
+    plugin.run_for(SHORT).expect("no trap");
+    assert!(plugin.connection(kept).expect("there").closed);
+}
+
+/// Envoy lets go of a configuration that no connection came under, and takes up the one before, without a word.
+#[test]
+fn a_configuration_taken_back_leaves_no_connection_behind() {
+    let authority = Authority::new(NOW);
+    let everybody = ConfigSpec::inbound(&authority).with("protocol", json!("tcp"));
+    let mut plugin = configured(&only_sleep(&authority));
+    let short = authority.issue(&LeafSpec::of(SLEEP).valid(-60, 5));
+    let open = |plugin: &mut Plugin, leaf: &Leaf| {
+        let (connection, _) = plugin.connect(known(leaf)).expect("no trap");
+        let action = plugin.data(connection, Side::Downstream, b"x", false);
+        assert_eq!(action.expect("no trap"), Action::Continue);
+        connection
+    };
+    let ending = open(&mut plugin, &short);
+    let kept = open(&mut plugin, &authority.svid(SLEEP));
+    assert!(plugin.add_root(everybody.json()).expect("no trap"));
+    plugin.run_for(SHORT).expect("no trap");
+    plugin.drop_root().expect("no trap");
+    plugin.run_for(Duration::from_secs(7)).expect("no trap");
+    assert!(
+        plugin.connection(ending).expect("there").closed,
+        "its certificate has ended"
+    );
+    assert!(!plugin.connection(kept).expect("there").closed);
     let nobody = everybody.policy(allow_principal("nobody", "cluster.local/ns/none/sa/none"));
     assert!(plugin.add_root(nobody.json()).expect("no trap"));
     plugin.run_for(SHORT).expect("no trap");
