@@ -227,6 +227,7 @@ async fn ageing_connections_lose_no_request() {
             .await
             .unwrap();
         let mut opened = 1;
+        let begun = std::time::Instant::now();
         for _ in 0..300 {
             assert_eq!(through.get("/get").await.unwrap().status, 200);
             let answer = straight.get("/get").await.unwrap();
@@ -239,9 +240,11 @@ async fn ageing_connections_lose_no_request() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // Not one a request: how many there may be is a matter of how long this machine took.
+        let most = begun.elapsed().as_secs() + 2;
         assert!(
-            (3..8).contains(&opened),
-            "{opened} connections straight to the server"
+            (3..=most).contains(&opened),
+            "{opened} connections straight to the server, at most {most} expected"
         );
         assert_eq!(echo.requests(), 600);
         let aged = client

@@ -38,7 +38,7 @@ const MAX_CASES: usize = 100_000;
 /// - `svidProfile`: `strict` (default) or `istio`.
 /// - `trust`: trust domain → PEM file with its issuers, for certificates from files that go through the filter.
 /// - `about` may be left out.
-/// - A case's `certificate` ([`CertificateSpec`]) says what the peer shows; `peer` may then be left out.
+/// - A case's `certificate` (a `CertificateSpec`) says what the peer shows; `peer` may then be left out.
 /// - A case's `expect` may be `allow` or `deny`, and may leave out `reason`.
 #[derive(Debug)]
 pub struct TestFile {
