@@ -6,7 +6,8 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
 use crate::schedule::{Jitter, UnixMillis};
 
-/// The present by the machine's wall clock; the epoch itself for a clock set before it.
+/// The present by the machine's wall clock; the epoch itself for a clock set before it. No deny list
+/// is taken at that time, for each is from the future, and certificates are judged by the peers' clocks.
 pub(crate) fn now() -> UnixMillis {
     let since_epoch = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -234,7 +234,8 @@ fn private_file() -> OpenOptions {
     options
 }
 
-/// What follows the private key: the certificates, so that the key is not copied with them.
+/// What follows the private key: the certificates, so that the key is not copied with them. Nothing
+/// where there is none, which is refused as a chain without a leaf.
 fn certificates_of(text: &str) -> String {
     text.find("-----BEGIN CERTIFICATE-----")
         .and_then(|start| text.get(start..))
@@ -316,6 +317,15 @@ mod tests {
         assert!(matches!(
             data.load(SvidProfile::Strict),
             Err(DataDirError::Key { .. })
+        ));
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        fs::write(dir.path().join(OWN), key.to_pem().as_bytes()).unwrap();
+        assert!(matches!(
+            data.load(SvidProfile::Strict),
+            Err(DataDirError::Chain {
+                source: ChainError::NoLeaf,
+                ..
+            })
         ));
     }
 }

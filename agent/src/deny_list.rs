@@ -78,3 +78,30 @@ impl VerifySignature for AwsLc {
         .map_err(|_why| BadSignature)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use identity::deny_list::{Entries, Head};
+
+    use super::*;
+    use crate::{schedule::UnixMillis, status::Status, world::Snapshot};
+
+    #[test]
+    fn the_status_calls_a_list_stale_from_the_second_on_in_which_filters_do() {
+        let entries = Entries::default();
+        let head = Head::of(&entries, (1, 1), UnixTime::from_secs(1000), 60).unwrap();
+        let list = DenyList::new(head, Arc::new(entries)).unwrap();
+        let snapshot = Snapshot {
+            deny_list: Some(Arc::new(HeldList(History::new(Vec::new(), list.clone())))),
+            ..Snapshot::default()
+        };
+        for second in [1000, 1059, 1060, 1061] {
+            let status = Status::of(&snapshot, UnixMillis::from_secs(second));
+            let filters = list.is_stale(UnixTime::from_secs(second));
+            assert_eq!(status.deny_list.unwrap().stale, filters, "{second}");
+            assert_eq!(filters, second >= 1060);
+        }
+    }
+}

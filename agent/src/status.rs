@@ -1,6 +1,6 @@
 //! What `GET /v1/status` answers. Times are seconds since the Unix epoch.
 
-use identity::SpiffeId;
+use identity::{SpiffeId, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -77,7 +77,7 @@ pub struct DenyListStatus {
     pub sequence: u64,
     /// When it stops being fresh.
     pub expires: i64,
-    /// Whether that has passed.
+    /// Whether that has come: filters do not rely on it any more.
     pub stale: bool,
 }
 
@@ -126,7 +126,7 @@ impl Status {
                 epoch: list.list().epoch(),
                 sequence: list.list().sequence(),
                 expires: list.list().expires().as_secs(),
-                stale: now.as_secs() > list.list().expires().as_secs(),
+                stale: list.list().is_stale(UnixTime::from_secs(now.as_secs())),
             }),
             deny_list_error: snapshot.deny_list_error.as_deref().map(str::to_owned),
             rejection: snapshot.rejection.as_deref().map(|one| RejectionStatus {

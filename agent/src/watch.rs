@@ -104,6 +104,7 @@ pub(crate) async fn deny_list(channels: watch::Receiver<Channel>, world: World) 
         return;
     }
     let open = |mut client: AgentServiceClient<Channel>| {
+        // (0, 0), which no list has, asks for all entries.
         let held = world.now().deny_list;
         let (epoch, sequence) = held.map(|held| held.list().position()).unwrap_or_default();
         async move {
@@ -119,6 +120,7 @@ pub(crate) async fn deny_list(channels: watch::Receiver<Channel>, world: World) 
 fn take(world: &World, DenyListUpdate { update }: DenyListUpdate) -> Result<(), Refused> {
     let now = identity::UnixTime::from_secs(clock::now().as_secs());
     let snapshot = world.now();
+    // Without keys every list is refused.
     let keys = snapshot.roots.as_ref().map(|roots| &*roots.list_keys);
     let held = snapshot.deny_list.as_deref();
     match HeldList::accept(update, keys.unwrap_or_default(), held, now) {

@@ -30,6 +30,14 @@ pub mod names {
     pub const INTERMEDIATE_CERTIFICATE: &str = "intermediate.pem";
     /// The intermediate's private key, PKCS#8 PEM.
     pub const INTERMEDIATE_KEY: &str = "intermediate.key";
+
+    /// All of them.
+    pub(crate) const ALL: [&str; 4] = [
+        ROOT_KEY,
+        ROOT_CERTIFICATE,
+        INTERMEDIATE_KEY,
+        INTERMEDIATE_CERTIFICATE,
+    ];
 }
 
 /// Why there is no CA to work with.

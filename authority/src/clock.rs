@@ -18,7 +18,9 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixTime {
-        // A clock before 1970 reads as the epoch; the CA's notBefore check then refuses to start.
+        // A clock before 1970 reads as the epoch; the CA's notBefore check then refuses to start. Set
+        // back so far while running, nothing is signed that anybody takes: leaves would begin after
+        // their end, which the profile refuses, and lists are stale at every other clock.
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -1,11 +1,11 @@
 //! The data folder: made for its owner only, held by one authority at a time.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::ca::files;
+use crate::ca::{self, files};
 use crate::settings::names;
 
 /// A data folder this process holds until it drops this.
@@ -103,9 +103,68 @@ impl DataDir {
         }
     }
 
+    /// Removes what a start that was killed left: keys that were never moved to their place and
+    /// that nobody uses. What cannot be removed is logged; it is never read.
+    ///
+    /// The CA must be in its place: then no folder beside it, not even one that `ca init` is writing
+    /// at this moment, can become the CA any more.
+    pub(crate) fn sweep(&self) {
+        let failed = |path: &Path, error: &io::Error| {
+            tracing::warn!(%error, path = %path.display(), "a left-over of an earlier start stays");
+        };
+        let found = match fs::read_dir(&self.path) {
+            Ok(found) => found,
+            Err(error) => return failed(&self.path, &error),
+        };
+        for entry in found {
+            let outcome = entry.map(|entry| (entry.path(), sweep_one(&entry)));
+            match outcome {
+                Ok((path, Ok(true))) => {
+                    tracing::info!(path = %path.display(), "removed a left-over of an earlier start");
+                }
+                Ok((_, Ok(false))) => {}
+                Ok((path, Err(error))) => failed(&path, &error),
+                Err(error) => failed(&self.path, &error),
+            }
+        }
+    }
+
     /// The folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes `entry` if it is an unfinished CA folder or list key, and its owner's (ours) alone; true
+/// if it was. Of a folder only our own files go, so that one with anything else in it stays.
+fn sweep_one(entry: &DirEntry) -> io::Result<bool> {
+    let name = entry.file_name();
+    let finished = name.to_str().and_then(files::finished_name);
+    let Some(finished) = finished else {
+        return Ok(false);
+    };
+    // Of a link this is about the link itself.
+    let found = entry.metadata()?;
+    if found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+        return Ok(false);
+    }
+    let path = entry.path();
+    match finished {
+        names::CA_DIR if found.is_dir() => {
+            for name in ca::names::ALL {
+                match fs::remove_file(path.join(name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            fs::remove_dir(&path)?;
+            Ok(true)
+        }
+        names::DENY_LIST_KEY | names::DENY_LIST_NEXT_KEY if found.is_file() => {
+            fs::remove_file(&path)?;
+            Ok(true)
+        }
+        _ => Ok(false),
     }
 }
 

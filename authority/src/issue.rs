@@ -164,6 +164,7 @@ impl Issuance {
         let record = RefusalRecord {
             at: self.now(),
             caller: caller.to_owned(),
+            // Empty stands for "not known": the refusal is on record in any case.
             spiffe_id: wanted.map(ToString::to_string).unwrap_or_default(),
             code: refusal.code().to_owned(),
             detail: refusal.to_string(),

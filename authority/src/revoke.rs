@@ -303,6 +303,7 @@ async fn certify_csr(issuance: &Issuance, csr: &str) -> Result<ListCertificate, 
         .issue(&Caller::ListSigner, csr, &wish)
         .await
         .map_err(PublishError::Certificate)?;
+    // A chain without a leaf, which there is none, would be refused as not PEM.
     let leaf = issued.chain.first().map(String::as_str).unwrap_or_default();
     let der =
         pem::single(leaf, pem::CERTIFICATE, leaf.len()).map_err(PublishError::BadCertificate)?;

@@ -106,7 +106,10 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn ready(&mut self) -> Ready {
-        within(self.ready.take().unwrap()).await.unwrap()
+        match within(self.ready.take().unwrap()).await {
+            Ok(ready) => ready,
+            Err(_gone) => panic!("the agent ended: {:?}", within(&mut self.task).await),
+        }
     }
 
     /// Stops it, as a signal would.

@@ -25,6 +25,7 @@ impl Parts {
         settings.check()?;
         let data_dir = DataDir::open(&settings.data_dir)?;
         let authority = open_ca(settings)?;
+        data_dir.sweep();
         check_record_is_not_lost(settings)?;
         let (inventory, writer) = Inventory::open(
             &settings.path(names::DATABASE),
@@ -87,11 +88,13 @@ fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
     Ok(authority)
 }
 
-/// The deny list's key is made after the record. An empty record beside it would take every
+/// The deny list's keys are made after the record. An empty record beside it would take every
 /// revocation back and count the lists from one again, which filters refuse.
 fn check_record_is_not_lost(settings: &Settings) -> Result<(), InventoryError> {
     let path = settings.path(names::DATABASE);
-    let has_key = settings.path(names::DENY_LIST_KEY).exists();
+    let has_key = [names::DENY_LIST_KEY, names::DENY_LIST_NEXT_KEY]
+        .iter()
+        .any(|name| settings.path(name).exists());
     // What cannot be looked at is reported when it is opened.
     let lost = match std::fs::metadata(&path) {
         Ok(found) => found.len() == 0,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use identity::{TrustDomain, UnixTime};
 use rcgen::{
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::ca::key::KeyAlgorithm;
 use crate::ca::{CaError, files, names};
-use crate::crypto::{random_bytes, sha256_hex};
+use crate::crypto::sha256_hex;
 use crate::issue::serial::random_serial;
 
 /// What to make.
@@ -44,7 +44,8 @@ pub enum Created {
 /// folder `dir`, unless it exists. The parent of `dir` must exist.
 ///
 /// The folder appears whole: it is written beside its place, synced, and renamed there. A process
-/// that is killed leaves at most a folder named `<dir>.new-<random>`, which nobody reads.
+/// that is killed leaves at most a folder named `<dir>.new-<random>`, which nobody reads and the
+/// next start of an authority removes.
 ///
 /// # Errors
 /// [`CaError`] if keys, certificates or files cannot be made.
@@ -52,11 +53,7 @@ pub fn init(dir: &Path, wanted: &CaInit) -> Result<Created, CaError> {
     if exists(dir)? {
         return Ok(Created::AlreadyThere);
     }
-    let suffix = hex::encode(random_bytes::<8>()?);
-    let mut temporary = dir.as_os_str().to_owned();
-    temporary.push(format!(".new-{suffix}"));
-    let temporary = PathBuf::from(temporary);
-
+    let temporary = files::unfinished(dir)?;
     let made = write_all(&temporary, wanted).and_then(|()| publish(&temporary, dir));
     if !matches!(made, Ok(Created::Made)) {
         // Best effort: what is left behind is never read.

@@ -14,7 +14,8 @@ pub enum Selector {
     Serial(String),
     /// The one with this SHA-256, lower-case hex.
     Sha256(String),
-    /// Every unexpired one of this identity.
+    /// Every one of this identity that has not expired by a verifier's clock, which may be a little
+    /// behind.
     Identity(SpiffeId),
 }
 
@@ -215,7 +216,12 @@ async fn select(
         format!("SELECT {CERTIFICATE_COLUMNS} FROM certificates WHERE {condition} ORDER BY id");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(value);
     let rows = match selector {
-        Selector::Identity(_) => query.bind(now.as_secs()).fetch_all(connection).await?,
+        Selector::Identity(_) => {
+            query
+                .bind(oldest_accepted(now))
+                .fetch_all(connection)
+                .await?
+        }
         _ => query.fetch_all(connection).await?,
     };
     rows.iter()
@@ -305,9 +311,15 @@ async fn count_up(connection: &mut SqliteConnection) -> Result<ListHead, sqlx::E
     })
 }
 
-/// What belongs on a list of `now`: also what has just expired. A verifier takes a list from a
-/// little ahead of its own clock, and by that clock the certificate may still be valid (RFC 5280
-/// §3.3 keeps entries on CRLs beyond expiry for the same reason).
+/// The earliest end of life, in seconds, of a certificate that a verifier may take at `now`: also one
+/// that has just passed. A verifier takes a list from a little ahead of its own clock, and by that
+/// clock the certificate may still be valid (RFC 5280 §3.3 keeps entries on CRLs beyond expiry for
+/// the same reason).
+const fn oldest_accepted(now: UnixTime) -> i64 {
+    now.as_secs().saturating_sub(MAX_CLOCK_AHEAD_SECONDS)
+}
+
+/// What belongs on a list of `now`.
 async fn denied(
     connection: &mut SqliteConnection,
     now: UnixTime,
@@ -316,7 +328,7 @@ async fn denied(
         "SELECT sha256, state, state_since FROM certificates \
          WHERE state <> 'good' AND not_after >= ? ORDER BY sha256",
     )
-    .bind(now.as_secs().saturating_sub(MAX_CLOCK_AHEAD_SECONDS))
+    .bind(oldest_accepted(now))
     .fetch_all(connection)
     .await?;
     rows.into_iter()

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::ca::files;
-use crate::crypto::{NoRandomness, random_bytes};
+use crate::crypto::NoRandomness;
 
 /// An ECDSA P-256 key that signs deny lists (ES256).
 pub struct ListSigner {
@@ -50,6 +50,16 @@ pub enum ListKeyError {
     /// The file is gone, although lists were signed with its key.
     #[error("{} is missing, but filters trust its key: restore it from a backup", path.display())]
     Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file of the next key holds another one than was prepared.
+    #[error(
+        "{} does not hold the key that was prepared, so verifiers do not know it: start the \
+         authority again, which announces what it holds",
+        path.display()
+    )]
+    NotPrepared {
         /// The file.
         path: PathBuf,
     },
@@ -194,7 +204,7 @@ impl ListKeys {
     /// between, it is either not done or done but for the next key, which is then made at the start.
     ///
     /// # Errors
-    /// [`ListKeyError`].
+    /// [`ListKeyError`]; [`ListKeyError::NotPrepared`] after one that was broken off.
     pub fn rotate(&mut self) -> Result<(), ListKeyError> {
         let io_error = |action| {
             let path = self.active_path.clone();
@@ -204,6 +214,12 @@ impl ListKeys {
                 source,
             }
         };
+        // The file leads at the next start: a key that nobody was told of would then sign, and every
+        // list be refused.
+        if ListSigner::open(&self.next_path)?.kid() != self.next.kid() {
+            let path = self.next_path.clone();
+            return Err(ListKeyError::NotPrepared { path });
+        }
         fs::rename(&self.next_path, &self.active_path).map_err(io_error("replace"))?;
         files::sync_parent(&self.active_path).map_err(io_error("sync the folder of"))?;
         let following = ListSigner::open(&self.next_path)?;
@@ -230,9 +246,7 @@ fn create(path: &Path) -> Result<(), ListKeyError> {
         .to_pkcs8v1()
         .map_err(|_unspecified| ListKeyError::Generate)?;
     let text = Zeroizing::new(pem::encode(der.as_ref(), PRIVATE_KEY));
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".new-{}", hex::encode(random_bytes::<8>()?)));
-    let temporary = PathBuf::from(temporary);
+    let temporary = files::unfinished(path)?;
     let io_error = |action| {
         let path = path.to_owned();
         move |source| ListKeyError::Io {
@@ -247,6 +261,7 @@ fn create(path: &Path) -> Result<(), ListKeyError> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     };
+    // What stays here is swept at the next start.
     fs::remove_file(&temporary).ok();
     linked.map_err(io_error("create"))?;
     files::sync_parent(path).map_err(io_error("sync the folder of"))
@@ -254,3 +269,30 @@ fn create(path: &Path) -> Result<(), ListKeyError> {
 
 /// Label of a PKCS#8 key.
 const PRIVATE_KEY: &str = "PRIVATE KEY";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_taken_into_use_but_the_one_that_was_prepared() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (active, next) = (dir.path().join("active.key"), dir.path().join("next.key"));
+        let mut keys = ListKeys::open(active.clone(), next.clone()).unwrap();
+        let (known, signing) = (keys.public_pems(), fs::read(&active).unwrap());
+        // As a rotation leaves it that failed between its two steps.
+        fs::remove_file(&next).unwrap();
+        ListSigner::open(&next).unwrap();
+        match keys.rotate() {
+            Err(ListKeyError::NotPrepared { path }) => assert_eq!(path, next),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(fs::read(&active).unwrap(), signing);
+        assert_eq!(keys.public_pems(), known);
+        // A start announces what is there, and then it is good.
+        let mut keys = ListKeys::open(active, next).unwrap();
+        let prepared = keys.next().public_key_pem().to_owned();
+        keys.rotate().unwrap();
+        assert_eq!(keys.active().public_key_pem(), prepared);
+    }
+}

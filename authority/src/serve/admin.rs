@@ -15,13 +15,14 @@ use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::crypto::{random_bytes, sha256_hex};
-use crate::inventory::{CertificateFilter, CertificateState, EntryRecord, Selector, StateAction};
+use crate::inventory::{CertificateFilter, CertificateState, Selector, StateAction};
 use crate::issue::{Issuance, Wish, leaf_pem};
 use crate::revoke::Publisher;
 use crate::serve::{convert, peer, status};
 
-use self::fields::{hex_text, id, is_selector, limit, optional_id};
+use self::fields::{hex_text, id, limit, optional_id};
 
+mod entries;
 mod fields;
 
 /// Serves administration.
@@ -325,58 +326,6 @@ impl AdminService for AdminApi {
 }
 
 impl AdminApi {
-    fn new_entry(&self, entry: Entry) -> Result<EntryRecord, Status> {
-        if !entry.id.is_empty() || entry.created_at != 0 {
-            return Err(Status::invalid_argument(
-                "entry: id and created_at are not yours to set",
-            ));
-        }
-        if entry.ttl_seconds < 0 {
-            return Err(Status::invalid_argument(
-                "entry.ttl_seconds: it is negative",
-            ));
-        }
-        let mut selectors = entry.selectors;
-        if selectors.len() > MAX_SELECTORS {
-            return Err(Status::invalid_argument("entry.selectors: more than 32"));
-        }
-        if let Some(bad) = selectors.iter().find(|selector| !is_selector(selector)) {
-            return Err(Status::invalid_argument(format!(
-                "entry.selectors: {bad:?} is not `type:value` of at most 1024 bytes"
-            )));
-        }
-        selectors.sort();
-        selectors.dedup();
-        let id = random_bytes::<8>().map_err(|error| {
-            tracing::error!(%error, "no entry id");
-            Status::internal("the system's random generator failed")
-        })?;
-        Ok(EntryRecord {
-            id: hex::encode(id),
-            parent_id: self.assignable("entry.parent_id", &entry.parent_id)?,
-            spiffe_id: self.workload("entry.spiffe_id", &entry.spiffe_id)?,
-            selectors,
-            ttl_seconds: entry.ttl_seconds,
-            created_at: self.issuance.now(),
-        })
-    }
-
-    /// Tells the agents to read their entries again.
-    fn announce_entries(&self) {
-        self.entries
-            .send_modify(|generation| *generation = generation.wrapping_add(1));
-    }
-
-    /// An identity that an entry may give.
-    fn workload(&self, field: &str, text: &str) -> Result<SpiffeId, Status> {
-        let id = id(field, text)?;
-        self.issuance
-            .policy()
-            .check_workload(&id)
-            .map_err(|refusal| Status::invalid_argument(format!("{field}: {refusal}")))?;
-        Ok(id)
-    }
-
     /// An identity of our trust domain that is nobody's own.
     fn assignable(&self, field: &str, text: &str) -> Result<SpiffeId, Status> {
         let id = id(field, text)?;
@@ -402,7 +351,6 @@ async fn to_its_end<T: Send + 'static>(
 const DEFAULT_TOKEN_SECONDS: i64 = 600;
 const MAX_TOKEN_SECONDS: i64 = 86_400;
 const MAX_REASON_BYTES: usize = 1024;
-const MAX_SELECTORS: usize = 32;
 
 #[cfg(test)]
 mod tests;

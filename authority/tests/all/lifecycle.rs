@@ -288,6 +288,83 @@ async fn what_was_lost_is_named_and_not_made_anew() {
 }
 
 #[tokio::test]
+async fn a_record_lost_together_with_the_key_that_signs_is_missed_still() {
+    let dir = Authority::start().await.stop().await;
+    let data = dir.path().join("data");
+    for lost in ["deny-list.key", "countersign.db"] {
+        fs::remove_file(data.join(lost)).unwrap();
+    }
+    match authority::start(settings(&data)).await {
+        Err(ServeError::Inventory(InventoryError::Missing { path })) => {
+            assert_eq!(path, data.join("countersign.db"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!data.join("countersign.db").exists());
+}
+
+#[tokio::test]
+async fn what_a_start_that_was_killed_left_is_swept_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    let make = |name: &str, mode: u32, files: &[&str]| {
+        let path = data.join(name);
+        fs::create_dir(&path).unwrap();
+        for file in files {
+            fs::write(path.join(file), "a key").unwrap();
+        }
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let write = |name: &str, mode: u32| {
+        let path = data.join(name);
+        fs::write(&path, "a key").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let ours = [
+        make("ca.new-0123456789abcdef", 0o700, &["root.key", "root.pem"]),
+        make("ca.new-00000000000000ff", 0o700, &[]),
+        write("deny-list.key.new-0123456789abcdef", 0o600),
+        write("deny-list-next.key.new-0123456789abcdef", 0o600),
+    ];
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("root.key"), "a key").unwrap();
+    let link = data.join("ca.new-aaaaaaaaaaaaaaaa");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    let others = [
+        make("ca.new-backup", 0o700, &["root.key"]),
+        make("ca.new-0123456789ABCDEF", 0o700, &["root.key"]),
+        make("old.new-0123456789abcdef", 0o700, &["root.key"]),
+        // Somebody else may have been at it.
+        make("ca.new-bbbbbbbbbbbbbbbb", 0o755, &["root.key"]),
+        make("ca.new-cccccccccccccccc", 0o700, &["notes.txt"]),
+        write("ca.new-dddddddddddddddd", 0o600),
+        write("deny-list.key.new-eeeeeeeeeeeeeeee", 0o644),
+        elsewhere.join("root.key"),
+        link,
+    ];
+
+    let authority = Authority::start_in(dir, |_| {}).await;
+    for path in &ours {
+        assert!(!path.exists(), "{}", path.display());
+    }
+    for path in &others {
+        assert!(path.exists(), "{}", path.display());
+    }
+    assert!(data.join("ca.new-cccccccccccccccc/notes.txt").exists());
+    authority.agent(AGENT).await;
+
+    // Who does not hold the folder sweeps nothing in it.
+    let left = make("ca.new-0123456789abcdef", 0o700, &["root.key"]);
+    authority::start(settings(&data)).await.unwrap_err();
+    assert!(left.join("root.key").exists());
+}
+
+#[tokio::test]
 async fn a_dropped_authority_lets_go_of_everything() {
     let authority = Authority::start().await;
     let address = authority.running.ready().address;

@@ -199,6 +199,29 @@ async fn a_revoked_certificate_stays_listed_until_every_clock_says_it_has_expire
 }
 
 #[tokio::test]
+async fn revoking_an_identity_takes_what_a_clock_that_is_behind_still_accepts() {
+    let authority = Authority::start().await;
+    let watcher = authority.agent(OTHER_AGENT).await;
+    let agent = authority.agent(AGENT).await;
+    authority.entry(AGENT, HTTPBIN, 30).await;
+    let brief = authority.ask(&agent, &key(), &Ask::id(HTTPBIN)).await;
+    let brief = brief.unwrap();
+    let identity = Selector::SpiffeId(HTTPBIN.to_owned());
+    authority.clock.advance(30 + MAX_CLOCK_AHEAD_SECONDS);
+    let revoked = authority
+        .change(identity.clone(), StateAction::Revoke)
+        .await
+        .unwrap();
+    assert_eq!(revoked.changed.len(), 1);
+    let list = list(&authority, &watcher).await;
+    assert_eq!(list.state_of(&brief.svid).unwrap().state, State::Revoked);
+    // No verifier's clock takes it after that.
+    authority.clock.advance(1);
+    let none = authority.change(identity, StateAction::Revoke).await;
+    assert_eq!(none.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
 async fn a_rotated_key_is_known_before_it_signs_and_survives_a_restart() {
     let authority = Authority::start().await;
     let watcher = authority.agent(OTHER_AGENT).await;

@@ -99,7 +99,7 @@ pub(crate) struct Which {
     /// The certificate with this SHA-256 digest (hexadecimal)
     #[arg(long, value_name = "HEX")]
     pub(crate) sha256: Option<String>,
-    /// Every unexpired certificate of this identity
+    /// Every certificate of this identity that is not expired, or was within the last 30 seconds
     #[arg(long, value_name = "SPIFFE-ID")]
     pub(crate) id: Option<SpiffeId>,
 }
