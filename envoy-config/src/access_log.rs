@@ -14,21 +14,35 @@ pub(crate) struct FileAccessLog {
 
 #[derive(Clone, Debug, Serialize)]
 struct LogFormat {
-    json_format: Line,
+    json_format: Box<Line>,
 }
 
+/// One line for a request or a TCP connection. Names are the JSON keys; `null` where there is nothing to say.
 #[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-enum Line {
-    Request(Box<RequestLine>),
-    Connection(Box<ConnectionLine>),
-}
-
-/// One line for a request. Names are the JSON keys; `null` where there is nothing to say. The path is without its query,
-/// which may hold secrets.
-#[derive(Clone, Debug, Serialize)]
-struct RequestLine {
+struct Line {
     time: &'static str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    request: Option<RequestPart>,
+    flags: &'static str,
+    details: &'static str,
+    #[serde(rename = "durationMs")]
+    duration: &'static str,
+    #[serde(rename = "bytesReceived")]
+    bytes_received: &'static str,
+    #[serde(rename = "bytesSent")]
+    bytes_sent: &'static str,
+    connection: &'static str,
+    #[serde(flatten)]
+    peer: Peer,
+    cluster: &'static str,
+    upstream: &'static str,
+    #[serde(rename = "upstreamFailure")]
+    upstream_failure: &'static str,
+}
+
+/// What only a request has. The path is without its query, which may hold secrets.
+#[derive(Clone, Debug, Serialize)]
+struct RequestPart {
     #[serde(rename = "requestId")]
     request_id: &'static str,
     method: &'static str,
@@ -36,42 +50,6 @@ struct RequestLine {
     authority: &'static str,
     protocol: &'static str,
     status: &'static str,
-    flags: &'static str,
-    details: &'static str,
-    #[serde(rename = "durationMs")]
-    duration: &'static str,
-    #[serde(rename = "bytesReceived")]
-    bytes_received: &'static str,
-    #[serde(rename = "bytesSent")]
-    bytes_sent: &'static str,
-    connection: &'static str,
-    #[serde(flatten)]
-    peer: Peer,
-    cluster: &'static str,
-    upstream: &'static str,
-    #[serde(rename = "upstreamFailure")]
-    upstream_failure: &'static str,
-}
-
-/// One line for a TCP connection.
-#[derive(Clone, Debug, Serialize)]
-struct ConnectionLine {
-    time: &'static str,
-    flags: &'static str,
-    details: &'static str,
-    #[serde(rename = "durationMs")]
-    duration: &'static str,
-    #[serde(rename = "bytesReceived")]
-    bytes_received: &'static str,
-    #[serde(rename = "bytesSent")]
-    bytes_sent: &'static str,
-    connection: &'static str,
-    #[serde(flatten)]
-    peer: Peer,
-    cluster: &'static str,
-    upstream: &'static str,
-    #[serde(rename = "upstreamFailure")]
-    upstream_failure: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -102,47 +80,46 @@ pub(crate) enum Side {
 
 /// Lines for requests.
 pub(crate) fn file(path: &Path, side: Side) -> Extension<FileAccessLog> {
-    let line = RequestLine {
-        time: START_TIME,
+    let request = RequestPart {
         request_id: "%REQ(X-REQUEST-ID)%",
         method: "%REQ(:METHOD)%",
         path: "%PATH(NQ)%",
         authority: "%REQ(:AUTHORITY)%",
         protocol: "%PROTOCOL%",
         status: "%RESPONSE_CODE%",
-        flags: "%RESPONSE_FLAGS%",
-        details: "%RESPONSE_CODE_DETAILS%",
-        duration: "%DURATION%",
-        bytes_received: "%BYTES_RECEIVED%",
-        bytes_sent: "%BYTES_SENT%",
-        connection: "%CONNECTION_ID%",
-        peer: Peer::of(side),
-        cluster: "%UPSTREAM_CLUSTER%",
-        upstream: "%UPSTREAM_HOST%",
-        upstream_failure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
     };
-    log(path, Line::Request(Box::new(line)))
+    log(
+        path,
+        Line::new(Some(request), "%RESPONSE_CODE_DETAILS%", side),
+    )
 }
 
 /// Lines for TCP connections.
 pub(crate) fn connections(path: &Path, side: Side) -> Extension<FileAccessLog> {
-    let line = ConnectionLine {
-        time: START_TIME,
-        flags: "%RESPONSE_FLAGS%",
-        details: "%CONNECTION_TERMINATION_DETAILS%",
-        duration: "%DURATION%",
-        bytes_received: "%BYTES_RECEIVED%",
-        bytes_sent: "%BYTES_SENT%",
-        connection: "%CONNECTION_ID%",
-        peer: Peer::of(side),
-        cluster: "%UPSTREAM_CLUSTER%",
-        upstream: "%UPSTREAM_HOST%",
-        upstream_failure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
-    };
-    log(path, Line::Connection(Box::new(line)))
+    log(
+        path,
+        Line::new(None, "%CONNECTION_TERMINATION_DETAILS%", side),
+    )
 }
 
-const START_TIME: &str = "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%";
+impl Line {
+    const fn new(request: Option<RequestPart>, details: &'static str, side: Side) -> Self {
+        Self {
+            time: "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+            request,
+            flags: "%RESPONSE_FLAGS%",
+            details,
+            duration: "%DURATION%",
+            bytes_received: "%BYTES_RECEIVED%",
+            bytes_sent: "%BYTES_SENT%",
+            connection: "%CONNECTION_ID%",
+            peer: Peer::of(side),
+            cluster: "%UPSTREAM_CLUSTER%",
+            upstream: "%UPSTREAM_HOST%",
+            upstream_failure: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+        }
+    }
+}
 
 impl Peer {
     const fn of(side: Side) -> Self {
@@ -161,14 +138,16 @@ impl Peer {
     }
 }
 
-fn log(path: &Path, json_format: Line) -> Extension<FileAccessLog> {
+fn log(path: &Path, line: Line) -> Extension<FileAccessLog> {
     Extension {
         name: "envoy.access_loggers.file",
         typed_config: Typed::new(
             "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             FileAccessLog {
                 path: path_text(path),
-                log_format: LogFormat { json_format },
+                log_format: LogFormat {
+                    json_format: Box::new(line),
+                },
             },
         ),
     }

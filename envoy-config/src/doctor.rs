@@ -5,6 +5,7 @@
 
 mod chain;
 mod message;
+mod names;
 mod plugin;
 mod weakness;
 
@@ -31,7 +32,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Every weakness in `config`, in the order they come.
+/// Every weakness in `config`, in the order they come; last, filters that share a name.
 ///
 /// Not seen: what extensions do that are configured by other names, and what a control plane sends later.
 #[must_use]
@@ -39,6 +40,7 @@ pub fn inspect(config: &Value) -> Vec<Finding> {
     let plugins = Plugins::find(config);
     let mut findings = Vec::new();
     walk("", config, &plugins, &mut findings);
+    findings.extend(names::shared(config));
     findings
 }
 

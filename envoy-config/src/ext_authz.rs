@@ -11,11 +11,15 @@ mod service;
 
 use std::collections::BTreeMap;
 
+use policy::Protocol;
+
 use crate::cluster::Cluster;
 use crate::error::{Checks, Problem};
 use crate::rbac::{Rbac, RulePair};
 
-pub(crate) use self::message::ExtAuthz;
+use self::service::Service;
+
+pub(crate) use self::message::{ExtAuthz, NetworkExtAuthz};
 pub use self::provider::{
     ExtensionProvider, ExternalAuthorizationGrpc, ExternalAuthorizationHttp, RequestBody,
 };
@@ -33,14 +37,22 @@ pub(crate) struct Custom {
 pub(crate) enum CustomFilter {
     /// An RBAC filter, as JSON with its name and type.
     Rbac(serde_json::Value),
-    /// The filter that asks.
+    /// The filter that asks about requests.
     Ask(Box<ExtAuthz>),
+    /// The one that asks about connections.
+    AskTcp(Box<NetworkExtAuthz>),
 }
 
 impl Custom {
     /// As in Istio a workload has one provider; where its policies name several, the requests of all those policies
-    /// are denied, since none of the providers can be picked.
-    pub(crate) fn new(rbac: &Rbac, providers: &Providers<'_>, checks: &mut Checks) -> Self {
+    /// are denied, since none of the providers can be picked. So are connections that an HTTP provider would have to
+    /// be asked about; istiod leaves such policies out.
+    pub(crate) fn new(
+        rbac: &Rbac,
+        providers: &Providers<'_>,
+        protocol: Protocol,
+        checks: &mut Checks,
+    ) -> Self {
         let rules: BTreeMap<&str, &RulePair> = rbac
             .custom
             .iter()
@@ -52,13 +64,18 @@ impl Custom {
         let one = rules.len() == 1;
         for (name, pair) in rules {
             match providers.find(name) {
-                Some(service) if one => {
-                    custom.filters.push(CustomFilter::Rbac(pair.asking()));
-                    let ask = ExtAuthz::new(name, &service);
-                    custom.filters.push(CustomFilter::Ask(Box::new(ask)));
-                    custom.clusters.push(providers.cluster(name, &service));
+                Some(service) => {
+                    let asked = one
+                        .then(|| asking(name, pair, &service, protocol))
+                        .flatten();
+                    match asked {
+                        Some(filters) => {
+                            custom.filters.extend(filters);
+                            custom.clusters.push(providers.cluster(name, &service));
+                        }
+                        None => custom.filters.push(denying(pair, protocol)),
+                    }
                 }
-                Some(_) => custom.filters.push(CustomFilter::Rbac(pair.denying())),
                 None => checks.refuse(
                     "mesh.extensionProviders",
                     Problem::BadText {
@@ -70,6 +87,33 @@ impl Custom {
         }
         custom
     }
+}
+
+/// What picks, and what asks; `None` where the provider cannot be asked about such.
+fn asking(
+    name: &str,
+    pair: &RulePair,
+    service: &Service<'_>,
+    protocol: Protocol,
+) -> Option<[CustomFilter; 2]> {
+    let (pick, ask) = match protocol {
+        Protocol::Http => {
+            let ask = ExtAuthz::new(name, service);
+            (pair.asking(), CustomFilter::Ask(Box::new(ask)))
+        }
+        Protocol::Tcp => {
+            let ask = NetworkExtAuthz::new(name, service)?;
+            (pair.asking_network(), CustomFilter::AskTcp(Box::new(ask)))
+        }
+    };
+    Some([CustomFilter::Rbac(pick), ask])
+}
+
+fn denying(pair: &RulePair, protocol: Protocol) -> CustomFilter {
+    CustomFilter::Rbac(match protocol {
+        Protocol::Http => pair.denying(),
+        Protocol::Tcp => pair.denying_network(),
+    })
 }
 
 #[cfg(test)]

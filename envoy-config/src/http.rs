@@ -24,6 +24,9 @@ const MAX_CONCURRENT_STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// The header in which a proxy forwards its client's certificate.
+pub(crate) const FORWARDED_CERTIFICATE: &str = "x-forwarded-client-cert";
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ConnectionManager {
     stat_prefix: &'static str,
@@ -99,6 +102,15 @@ impl ConnectionManager {
         manager.merge_slashes = paths.merge_slashes;
         manager.path_with_escaped_slashes_action = paths.path_with_escaped_slashes_action;
         manager
+    }
+
+    /// Leaves what the proxy in front forwards of its client's certificate to our filter, which believes it of that
+    /// proxy alone. Behind the filter it is taken away: other peers could have written it, and the application has
+    /// no way to tell. Only for chains where every client shows a certificate.
+    pub(crate) fn with_forwarded_certificate(mut self) -> Self {
+        self.forward_client_cert_details = "FORWARD_ONLY";
+        self.route_config = self.route_config.without(FORWARDED_CERTIFICATE);
+        self
     }
 
     /// The client side: takes the application's requests as they are.

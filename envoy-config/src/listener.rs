@@ -53,16 +53,18 @@ impl Listener {
         Self::of(name, address, vec![chain])
     }
 
-    /// For requests, TLS and plaintext on one port: `transport_socket` is for connections that begin with a
-    /// ClientHello.
+    /// For requests, TLS and plaintext on one port: `transport_socket` and `manager` are for connections that
+    /// begin with a ClientHello, `plaintext` is for the others.
     pub(crate) fn permissive(
         name: &str,
         address: SocketAddr,
         manager: ConnectionManager,
         transport_socket: TransportSocket,
+        plaintext: ConnectionManager,
     ) -> Self {
-        let filters = vec![NetworkFilter::http(manager)];
-        Self::by_first_bytes(name, address, filters, transport_socket)
+        let tls = FilterChain::new(vec![NetworkFilter::http(manager)], Some(transport_socket));
+        let plaintext = FilterChain::new(vec![NetworkFilter::http(plaintext)], None);
+        Self::by_first_bytes(name, address, tls, plaintext)
     }
 
     /// For connections, with TLS as `mode` says.
@@ -78,7 +80,11 @@ impl Listener {
                 let chain = FilterChain::new(filters, Some(transport_socket));
                 Self::of(name, address, vec![chain])
             }
-            MtlsMode::Permissive => Self::by_first_bytes(name, address, filters, transport_socket),
+            MtlsMode::Permissive => {
+                let tls = FilterChain::new(filters.clone(), Some(transport_socket));
+                let plaintext = FilterChain::new(filters, None);
+                Self::by_first_bytes(name, address, tls, plaintext)
+            }
             MtlsMode::Disable => Self::plaintext_tcp(name, address, filters),
         }
     }
@@ -101,11 +107,9 @@ impl Listener {
     fn by_first_bytes(
         name: &str,
         address: SocketAddr,
-        filters: Vec<NetworkFilter>,
-        transport_socket: TransportSocket,
+        tls: FilterChain,
+        plaintext: FilterChain,
     ) -> Self {
-        let tls = FilterChain::new(filters.clone(), Some(transport_socket));
-        let plaintext = FilterChain::new(filters, None);
         let chains = vec![tls.matching("tls"), plaintext.matching("raw_buffer")];
         let mut listener = Self::of(name, address, chains);
         listener.listener_filters.push(Extension {

@@ -133,6 +133,16 @@ impl RulePair {
     /// have been asked about.
     #[must_use]
     pub fn denying(&self) -> Value {
+        self.denying_by(HTTP_FILTER, None)
+    }
+
+    /// The same as a network filter.
+    #[must_use]
+    pub fn denying_network(&self) -> Value {
+        self.denying_by(NETWORK_FILTER, Some("tcp."))
+    }
+
+    fn denying_by(&self, filter: FilterName, stat_prefix: Option<&str>) -> Value {
         let mut rules = self.enforced.clone().unwrap_or_default();
         if let Some(Value::Object(policies)) = rules.get_mut("policies") {
             *policies = std::mem::take(policies)
@@ -140,8 +150,9 @@ impl RulePair {
                 .map(|(id, policy)| (format!("{id}-deny-due-to-bad-CUSTOM-action"), policy))
                 .collect();
         }
-        let config = json!({"@type": HTTP_FILTER.type_url, "rules": rules});
-        json!({"name": HTTP_FILTER.name, "typed_config": config})
+        let mut config = json!({"@type": filter.type_url, "rules": rules});
+        set(&mut config, "stat_prefix", stat_prefix.map(Value::from));
+        json!({"name": filter.name, "typed_config": config})
     }
 
     fn asking_by(&self, filter: FilterName, stat_prefix: Option<&str>) -> Value {
@@ -321,7 +332,8 @@ fn provider(policy: &AuthorizationPolicy) -> Option<&str> {
     (policy.spec.action == Action::Custom).then_some(provider.name.as_str())
 }
 
-fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
+/// Whether a policy is on trial.
+pub(crate) fn is_dry_run(policy: &AuthorizationPolicy) -> bool {
     let annotation = policy.metadata.annotations.get("istio.io/dry-run");
     // The spellings of Go's `ParseBool`; others do not compile.
     annotation

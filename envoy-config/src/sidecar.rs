@@ -1,5 +1,6 @@
 //! Envoys beside a workload: in front of a server, or between an application and the servers it calls.
 
+mod checks;
 mod client;
 mod inbound;
 mod mesh;

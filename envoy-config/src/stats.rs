@@ -17,7 +17,7 @@ const TAGS: [(&str, &str); 3] = [
     ),
     (
         "outcome",
-        r"^wasmcustom\.countersign_shadow(_(audited|would_allow|would_deny))$",
+        r"^wasmcustom\.countersign_shadow(_(audited|unreadable|would_allow|would_deny))$",
     ),
 ];
 

@@ -1,5 +1,6 @@
 //! The Wasm filter's place in Envoy.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use policy::config::{MAX_CONFIG_BYTES, PluginConfig};
@@ -16,7 +17,7 @@ pub(crate) struct Wasm {
 
 #[derive(Clone, Debug, Serialize)]
 struct Plugin {
-    name: &'static str,
+    name: String,
     root_id: &'static str,
     vm_config: Vm,
     configuration: Typed<Text>,
@@ -40,39 +41,53 @@ struct Text {
     value: String,
 }
 
-/// The filter with its configuration as `StringValue`, which it sees as the JSON bytes. Shared data is
-/// keyed by `vm_id`, so each direction, and TCP, has its own.
+/// What a filter is known by in its Envoy.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginName {
+    /// Shared data is keyed by it, so each direction, and TCP, has its own.
+    vm_id: &'static str,
+    /// A filter takes what has its name and workload for an older version of itself, whose open streams and
+    /// connections it decides about. So two that are in force beside one another have different names, and one
+    /// that is written anew keeps its own.
+    name: String,
+}
+
+impl PluginName {
+    /// `place` is what tells the filter from others of its kind in the same Envoy, such as its listener's
+    /// address. Nothing of it changes when only policies or settings do.
+    pub(crate) fn new(vm_id: &'static str, config: &PluginConfig, place: impl Display) -> Self {
+        let namespace = &config.workload.namespace;
+        Self {
+            vm_id,
+            name: format!("{vm_id}/{namespace}/{place}"),
+        }
+    }
+}
+
+/// What kind of filter it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Http,
+    Network,
+}
+
+/// The filter with its configuration as `StringValue`, which it sees as the JSON bytes.
 pub(crate) fn wasm(
-    vm_id: &'static str,
+    kind: Kind,
+    PluginName { vm_id, name }: PluginName,
     module: &Path,
     config: &PluginConfig,
 ) -> Result<Typed<Wasm>, Problem> {
-    let type_url = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-    of_type(type_url, vm_id, module, config)
-}
-
-/// The same as network filter.
-pub(crate) fn network(
-    vm_id: &'static str,
-    module: &Path,
-    config: &PluginConfig,
-) -> Result<Typed<Wasm>, Problem> {
-    let type_url = "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm";
-    of_type(type_url, vm_id, module, config)
-}
-
-fn of_type(
-    type_url: &'static str,
-    vm_id: &'static str,
-    module: &Path,
-    config: &PluginConfig,
-) -> Result<Typed<Wasm>, Problem> {
+    let type_url = match kind {
+        Kind::Http => "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        Kind::Network => "type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm",
+    };
     let value = configuration(config)?;
     Ok(Typed::new(
         type_url,
         Wasm {
             config: Plugin {
-                name: vm_id,
+                name,
                 root_id: "countersign",
                 vm_config: Vm {
                     vm_id,

@@ -165,6 +165,33 @@ fn server_that_takes_plaintext_too() {
 }
 
 #[test]
+fn server_that_asks_a_provider() {
+    let versions = [OLDEST_HELD, EnvoyVersion::CURRENT];
+    bootstraps("tcp-custom", &versions, |envoy| {
+        let mut policies = by_identity();
+        policies.as_array_mut().unwrap().push(json!({
+            "apiVersion": "security.istio.io/v1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": "ask", "namespace": "default"},
+            "spec": {
+                "action": "CUSTOM",
+                "provider": {"name": "opa"},
+                "rules": [{"to": [{"operation": {"ports": ["15006"]}}]}],
+            },
+        }));
+        let mut server = server(envoy, files());
+        server.filter = wasm(policies);
+        server.agent_http = Some("/golden/agent.sock".into());
+        server.mesh.extension_providers = serde_json::from_value(json!([{
+            "name": "opa",
+            "envoyExtAuthzGrpc": {"service": "127.0.0.1", "port": 9191, "timeout": "0.5s"},
+        }]))
+        .unwrap();
+        server.bootstrap().unwrap()
+    });
+}
+
+#[test]
 fn server_without_our_filter() {
     let versions = [EnvoyVersion::OLDEST, OLDEST_HELD, EnvoyVersion::CURRENT];
     let rules = json!({

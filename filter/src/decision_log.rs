@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use policy::{PolicyRule, Shadow};
+use policy::PolicyRule;
 use serde::Serialize;
 
 use crate::headers::HeaderBlock;
 use crate::host::{Host, LogLevel};
+use crate::root::Root;
+use crate::settings::Plugin;
+use crate::shadow::{self, Watched};
 
 /// What every line starts with.
 pub const PREFIX: &str = "countersign-decision ";
@@ -71,6 +74,32 @@ fn shorten(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..MAX_TEXT).unwrap_or(bytes)).into_owned()
 }
 
+/// Counts a decision. True where a line is to be written of it: of a denial, of what policies on dry-run would
+/// have decided otherwise, and of others as the configuration says.
+pub fn count<H: Host>(
+    root: &Root<H>,
+    plugin: Option<&Plugin>,
+    (allowed, reason): (bool, &'static str),
+    watched: Option<&Watched>,
+) -> bool {
+    root.metrics().count_decision(allowed, reason);
+    let changes = watched.is_some_and(|watched| watched.count(root.metrics(), allowed));
+    match plugin {
+        _ if !allowed || changes => true,
+        Some(plugin) => root.logs_allowed(plugin.decision_log.allowed),
+        None => false,
+    }
+}
+
+/// A reason with what the proxy answered, where it did not answer well.
+#[must_use]
+pub fn with_note(text: String, note: Option<&str>) -> String {
+    match note {
+        Some(note) => format!("{text}: {note}"),
+        None => text,
+    }
+}
+
 /// A line of the log.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
@@ -105,7 +134,7 @@ pub struct Line<'a> {
     /// Sequence of the deny list in hand.
     pub list_sequence: Option<u64>,
     /// What policies say that change no verdict.
-    pub shadow: Option<&'a Shadow>,
+    pub shadow: Option<&'a Watched>,
     /// Whether it is allowed.
     pub allowed: bool,
 }
@@ -145,6 +174,8 @@ struct Written<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WrittenShadow<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,7 +248,17 @@ impl Line<'_> {
 }
 
 impl<'a> WrittenShadow<'a> {
-    fn of(shadow: &'a Shadow, allowed: bool) -> Option<Self> {
+    fn of(watched: &'a Watched, allowed: bool) -> Option<Self> {
+        let shadow = match watched {
+            Watched::Said(shadow) => shadow,
+            Watched::Unreadable { attribute } => {
+                return Some(Self {
+                    unreadable: Some(attribute),
+                    audit: None,
+                    dry_run: None,
+                });
+            }
+        };
         let audit = shadow.audit.as_ref().map(PolicyRule::id);
         let dry_run = shadow.dry_run.as_ref().map(|dry_run| WrittenDryRun {
             deny: dry_run.deny.as_ref().map(PolicyRule::id),
@@ -228,9 +269,13 @@ impl<'a> WrittenShadow<'a> {
                 "deny"
             },
             reason: dry_run.combined.code(),
-            would_change: dry_run.combined.is_allowed() != allowed,
+            would_change: shadow::would_change(dry_run, allowed),
         });
-        (audit.is_some() || dry_run.is_some()).then_some(Self { audit, dry_run })
+        (audit.is_some() || dry_run.is_some()).then_some(Self {
+            unreadable: None,
+            audit,
+            dry_run,
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use identity::UnixTime;
 use identity::x509::{Sha256Digest, X509Svid};
-use policy::{Claims, Decision, DenyReason, Needs, NotEvaluable, Peer, PeerFault, Request, Shadow};
+use policy::{Claims, Decision, DenyReason, Needs, NotEvaluable, Peer, PeerFault, Request};
 use serde_json::Value;
 
 use crate::attributes::{
@@ -18,6 +18,7 @@ use crate::link::Link;
 use crate::peer::{self, Fault, Seen};
 use crate::root::Root;
 use crate::settings::Plugin;
+use crate::shadow::Watched;
 use crate::time::Now;
 use crate::{forwarded, metadata, summary};
 
@@ -44,7 +45,7 @@ pub struct Judged {
     /// Why no ALLOW rule matches, where none does.
     pub failed: Option<String>,
     /// What policies that never change a verdict say.
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<Watched>,
 }
 
 /// Who sent a request, as far as that was found out.
@@ -99,10 +100,14 @@ impl Who {
 #[derive(Debug)]
 enum Refusal {
     Peer(Fault),
-    Unreadable {
-        attribute: &'static str,
-        note: String,
-    },
+    Unreadable(Unreadable),
+}
+
+/// Something that policies look at.
+#[derive(Debug)]
+struct Unreadable {
+    attribute: &'static str,
+    note: String,
 }
 
 impl From<Fault> for Refusal {
@@ -117,9 +122,15 @@ impl From<PeerFault> for Refusal {
     }
 }
 
-impl From<AttributeError> for Refusal {
+impl From<Unreadable> for Refusal {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+impl From<AttributeError> for Unreadable {
     fn from(error: AttributeError) -> Self {
-        Self::Unreadable {
+        Self {
             attribute: error.name(),
             note: error.to_string(),
         }
@@ -129,14 +140,14 @@ impl From<AttributeError> for Refusal {
 /// Decides the request in hand.
 ///
 /// Everything the decision rests on is read before any policy is asked, and what cannot be read is
-/// a denial.
+/// a denial. What policies look at that never change a verdict is read for them alone.
 pub fn judge<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now, given: Given) -> Judged {
     let mut judged = Judged::refused(without_configuration());
     let outcome = consider(root, plugin, now, given, &mut judged);
     let (reason, note) = match outcome {
         Ok(()) => return judged,
         Err(Refusal::Peer(Fault { fault, note })) => (DenyReason::PeerRejected(fault), note),
-        Err(Refusal::Unreadable { attribute, note }) => {
+        Err(Refusal::Unreadable(Unreadable { attribute, note })) => {
             let fault = NotEvaluable::AttributeUnreadable { attribute };
             (DenyReason::NotEvaluable(fault), Some(note))
         }
@@ -158,8 +169,13 @@ fn consider<H: Host>(
     if let Some(svid) = &link.certificate {
         peer::check_now(root, plugin, svid, now)?;
     }
+    let mut unread = None;
     if plugin.reads_headers() {
-        judged.headers = Some(read_headers(root.host(), given)?);
+        match read_headers(root.host(), given) {
+            Ok(headers) => judged.headers = Some(headers),
+            Err(error) if plugin.decides_by_headers() => return Err(error.into()),
+            Err(error) => unread = Some(error.attribute),
+        }
     }
     let mut forwarded_peer = None;
     if let Some(hop) = plugin.hop_of(&link.peer) {
@@ -171,33 +187,31 @@ fn consider<H: Host>(
         peer::check_now(root, plugin, &svid, now)?;
         forwarded_peer = Some(Peer::Workload(svid.id().clone()));
     }
-    let around = Around::read(root.host(), plugin, &link)?;
+    let mut around = Around::read(root.host(), plugin, &link)?;
     let peer = forwarded_peer.as_ref().unwrap_or(&link.peer);
-    let mut request = Request::new(peer);
-    if let Some(headers) = &judged.headers {
-        request.headers = headers;
-        request.method = headers.method();
-        request.path = headers.path();
-        request.host = headers.authority();
+    let request = judged.request(peer, &around, now);
+    let decision = plugin.policies.decide(&request);
+    judged.failed = summary::of_denial(plugin, &decision, &request);
+    judged.decision = decision;
+    if plugin.policies.has_shadow() {
+        let read = match unread {
+            Some(attribute) => Err(attribute),
+            None => around.read_for_shadow(root.host(), plugin, &link),
+        };
+        let request = read.map(|()| judged.request(peer, &around, now));
+        judged.shadow = Some(Watched::ask(&plugin.policies, request));
     }
-    around.describe(&mut request);
-    request.certificate = judged.who.certificate();
-    request.now = Some(now.unix);
-    judged.decision = plugin.policies.decide(&request);
-    judged.failed = summary::of_denial(plugin, &judged.decision, &request);
-    judged.shadow = plugin.shadow(&request);
     Ok(())
 }
 
-fn read_headers<H: Host>(host: &H, given: Given) -> Result<HeaderBlock, Refusal> {
+fn read_headers<H: Host>(host: &H, given: Given) -> Result<HeaderBlock, Unreadable> {
     match given {
-        Given::Arriving => {
-            host.header_block(HeaderMap::Request)
-                .map_err(|error| Refusal::Unreadable {
-                    attribute: "request headers",
-                    note: error.to_string(),
-                })
-        }
+        Given::Arriving => host
+            .header_block(HeaderMap::Request)
+            .map_err(|error| Unreadable {
+                attribute: "request headers",
+                note: error.to_string(),
+            }),
         Given::Open(Some(kept)) => Ok(kept),
         Given::Open(None) => Err(missing("request headers", "they were not kept")),
     }
@@ -216,6 +230,20 @@ impl Judged {
             shadow: None,
         }
     }
+
+    fn request<'a>(&'a self, peer: &'a Peer, around: &'a Around<'_>, now: Now) -> Request<'a> {
+        let mut request = Request::new(peer);
+        if let Some(headers) = &self.headers {
+            request.headers = headers;
+            request.method = headers.method();
+            request.path = headers.path();
+            request.host = headers.authority();
+        }
+        around.describe(&mut request);
+        request.certificate = self.who.certificate();
+        request.now = Some(now.unix);
+        request
+    }
 }
 
 /// What surrounds the request, as far as the policies look at it.
@@ -230,11 +258,51 @@ struct Around<'a> {
 }
 
 impl<'a> Around<'a> {
-    fn read<H: Host>(host: &H, plugin: &Plugin, link: &'a Link) -> Result<Self, Refusal> {
-        let needs: Needs = plugin.policies.needs();
+    /// What the decision looks at.
+    fn read<H: Host>(host: &H, plugin: &Plugin, link: &'a Link) -> Result<Self, Unreadable> {
+        let policies = &plugin.policies;
         let mut around = Self::default();
+        around.add(
+            host,
+            link,
+            policies.needs(),
+            policies.claim_paths(),
+            policies.metadata_keys(),
+        )?;
+        Ok(around)
+    }
+
+    /// What policies look at besides that never change a verdict.
+    ///
+    /// # Errors
+    /// The attribute that cannot be read.
+    fn read_for_shadow<H: Host>(
+        &mut self,
+        host: &H,
+        plugin: &Plugin,
+        link: &'a Link,
+    ) -> Result<(), &'static str> {
+        let policies = &plugin.policies;
+        self.add(
+            host,
+            link,
+            policies.shadow_needs(),
+            policies.shadow_claim_paths(),
+            policies.shadow_metadata_keys(),
+        )
+        .map_err(|unreadable| unreadable.attribute)
+    }
+
+    fn add<'p, H: Host>(
+        &mut self,
+        host: &H,
+        link: &'a Link,
+        needs: Needs,
+        claim_paths: impl Iterator<Item = &'p [Box<str>]>,
+        metadata_keys: impl Iterator<Item = (&'p str, &'p [Box<str>])>,
+    ) -> Result<(), Unreadable> {
         if needs.source_ip {
-            around.source_ip = Some(link.source_ip(host)?.ok_or_else(|| {
+            self.source_ip = Some(link.source_ip(host)?.ok_or_else(|| {
                 missing(
                     FILTER_STATE_DIRECT_ADDRESS.name(),
                     "a policy looks at the address of the TCP peer",
@@ -242,10 +310,10 @@ impl<'a> Around<'a> {
             })?);
         }
         if needs.remote_ip {
-            around.remote_ip = Some(remote_ip(host)?);
+            self.remote_ip = Some(remote_ip(host)?);
         }
         if needs.destination_ip || needs.destination_port {
-            around.destination = Some(link.destination(host)?.ok_or_else(|| {
+            self.destination = Some(link.destination(host)?.ok_or_else(|| {
                 missing(
                     DESTINATION_ADDRESS.name(),
                     "a policy looks at the listener's address",
@@ -253,15 +321,15 @@ impl<'a> Around<'a> {
             })?);
         }
         if needs.sni {
-            around.server_name = link.server_name(host)?;
+            self.server_name = link.server_name(host)?;
         }
         if needs.claims {
-            around.claims = metadata::claims(host, plugin.policies.claim_paths())?;
+            self.claims = metadata::claims(host, claim_paths)?;
         }
         if needs.metadata {
-            around.metadata = Some(metadata::dynamic(host, plugin.policies.metadata_keys())?);
+            self.metadata = Some(metadata::dynamic(host, metadata_keys)?);
         }
-        Ok(around)
+        Ok(())
     }
 
     fn describe<'b>(&'b self, request: &mut Request<'b>) {
@@ -279,7 +347,7 @@ impl<'a> Around<'a> {
 
 /// Address of the client behind trusted proxies: what a filter in front left, else what Envoy takes for
 /// the address of the downstream connection, which is the same one.
-fn remote_ip<H: Host>(host: &H) -> Result<IpAddr, Refusal> {
+fn remote_ip<H: Host>(host: &H) -> Result<IpAddr, Unreadable> {
     if let Some(address) = FILTER_STATE_REMOTE_ADDRESS.ip(host)? {
         return Ok(address);
     }
@@ -292,8 +360,8 @@ fn remote_ip<H: Host>(host: &H) -> Result<IpAddr, Refusal> {
     Ok(address.ip())
 }
 
-fn missing(attribute: &'static str, why: &str) -> Refusal {
-    Refusal::Unreadable {
+fn missing(attribute: &'static str, why: &str) -> Unreadable {
+    Unreadable {
         attribute,
         note: format!("{attribute} is missing: {why}"),
     }

@@ -37,6 +37,7 @@ pub mod recent;
 pub mod reply;
 pub mod root;
 pub mod settings;
+pub mod shadow;
 pub mod signature;
 pub mod stream;
 pub mod summary;

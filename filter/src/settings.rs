@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use identity::SpiffeId;
 use identity::x509::Sha256Digest;
+use policy::Peer;
 use policy::config::{self, CompiledConfig};
-use policy::{Peer, Request, Shadow};
 
 use crate::certificates::{Certificates, Known, MAX_CERTIFICATES};
 use crate::deny_list::settings::DenyListSettings;
@@ -27,6 +27,7 @@ pub struct Plugin {
     links: RefCell<Links>,
     forwarded: RefCell<Recent<Box<[u8]>, Known>>,
     reads_headers: bool,
+    decides_by_headers: bool,
     explains: bool,
 }
 
@@ -42,18 +43,13 @@ impl Plugin {
         let deny_list = compiled.deny_list.take();
         let deny_list = deny_list
             .map(|list| Rc::new(DenyListSettings::new(list, &trust_domain, &compiled.trust)));
-        let needs = compiled.policies.needs();
-        let explains = compiled
-            .policies
-            .rules()
-            .take(summary::MAX_RULES + 1)
-            .count();
+        let policies = &compiled.policies;
+        let decides_by_headers =
+            policies.needs().request_headers() || compiled.forwarded_client_cert.is_some();
+        let explains = policies.rules().take(summary::MAX_RULES + 1).count();
         Ok(Self {
-            reads_headers: needs.host
-                || needs.method
-                || needs.path
-                || needs.headers
-                || compiled.forwarded_client_cert.is_some(),
+            reads_headers: decides_by_headers || policies.shadow_needs().request_headers(),
+            decides_by_headers,
             explains: explains <= summary::MAX_RULES,
             compiled,
             deny_list,
@@ -105,10 +101,16 @@ impl Plugin {
         }
     }
 
-    /// Whether decisions look at headers.
+    /// Whether anything looks at headers, be it only policies that never change a verdict.
     #[must_use]
     pub const fn reads_headers(&self) -> bool {
         self.reads_headers
+    }
+
+    /// Whether decisions look at headers.
+    #[must_use]
+    pub const fn decides_by_headers(&self) -> bool {
+        self.decides_by_headers
     }
 
     /// Whether there are few enough rules for denials to be explained.
@@ -128,15 +130,6 @@ impl Plugin {
     #[must_use]
     pub fn logged_headers(&self) -> &[String] {
         &self.compiled.decision_log.headers
-    }
-
-    /// What policies that never change a verdict say of a request; `None` where there are none.
-    #[must_use]
-    pub fn shadow(&self, request: &Request<'_>) -> Option<Shadow> {
-        self.compiled
-            .policies
-            .has_shadow()
-            .then(|| self.compiled.policies.shadow(request))
     }
 
     /// Who the servers of a cluster may be; `None` for a cluster that is not named.

@@ -1,6 +1,6 @@
 //! Why a request that no ALLOW rule matches does not match them, in few words.
 
-use policy::{Action, Decision, DenyReason, Outcome, Request, RuleExplanation};
+use policy::{Decision, DenyReason, Request};
 
 use crate::settings::Plugin;
 
@@ -18,11 +18,9 @@ pub fn of_denial(plugin: &Plugin, decision: &Decision, request: &Request<'_>) ->
     if !matches!(decision, Decision::Deny(DenyReason::NoAllowMatched)) || !plugin.explains() {
         return None;
     }
-    let rules = plugin.policies.explain(request).rules;
-    let mut failed = rules
-        .iter()
-        .filter(|rule| rule.action == Action::Allow)
-        .filter_map(first_failed);
+    let failed = plugin.policies.failed_allow_rules(request);
+    let mut failed =
+        failed.map(|(rule, path)| format!("{}/{}: {path}", rule.namespace(), rule.policy()));
     let mut summary = failed
         .by_ref()
         .take(MAX_NAMED)
@@ -42,18 +40,4 @@ pub fn of_denial(plugin: &Plugin, decision: &Decision, request: &Request<'_>) ->
         summary.truncate(cut.unwrap_or(0));
     }
     Some(summary)
-}
-
-fn first_failed(rule: &RuleExplanation) -> Option<String> {
-    let Outcome::Failed(conditions) = &rule.outcome else {
-        return None;
-    };
-    let id = &rule.rule;
-    let first = conditions.first()?;
-    Some(format!(
-        "{}/{}: {}",
-        id.namespace(),
-        id.policy(),
-        first.path
-    ))
 }

@@ -7,6 +7,7 @@ mod inbound;
 mod lifecycle;
 mod open_streams;
 mod reports;
+mod shadow;
 mod tcp;
 mod tokens;
 mod upstream;

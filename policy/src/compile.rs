@@ -4,7 +4,6 @@ mod certificate;
 mod condition;
 mod fields;
 pub mod limits;
-mod report;
 pub(crate) mod resource;
 mod trust_domain;
 mod values;
@@ -15,15 +14,13 @@ use crate::{
     authorization_policy::{self as schema, Action, AuthorizationPolicy},
     decision::PolicyRule,
     error::{CompileError, Problem},
+    report::{Path, Report},
     rule::{Clause, Condition, Rule},
     scope::{Protocol, Scope},
 };
 
+use self::fields::Fields;
 pub(crate) use self::resource::is_dry_run;
-use self::{
-    fields::Fields,
-    report::{Path, Report},
-};
 
 /// The rules of the policies that apply to the workload, by what they do.
 #[derive(Debug, Default)]
@@ -88,7 +85,7 @@ impl<'s> Compiler<'s> {
     pub(crate) fn add(&mut self, policy: &AuthorizationPolicy) {
         let index = self.index;
         self.index = index.saturating_add(1);
-        let mut report = Report::new(index, policy);
+        let mut report = Report::new(resource::KIND, index, &policy.metadata);
         if index >= limits::MAX_POLICIES {
             // Once is enough.
             if index == limits::MAX_POLICIES {

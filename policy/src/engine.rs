@@ -21,7 +21,7 @@ use crate::{
 };
 
 use self::index::IndexedRules;
-use self::needs::MetadataKey;
+use self::needs::LookedAt;
 pub use self::needs::Needs;
 
 /// The policies of one workload, compiled.
@@ -39,9 +39,9 @@ pub struct PolicySet {
     audit: IndexedRules,
     mtls: MtlsModes,
     path_normalization: PathNormalization,
-    needs: Needs,
-    claim_paths: Box<[Box<[Box<str>]>]>,
-    metadata_keys: Box<[MetadataKey]>,
+    looked_at: LookedAt,
+    /// By what never changes a verdict: the needs besides, the names of both; nothing where nothing is of that kind.
+    shadow_looked_at: LookedAt,
 }
 
 /// DENY and ALLOW.
@@ -89,16 +89,15 @@ impl PolicySet {
     }
 
     pub(crate) fn new(rules: Rules, mtls: MtlsModes, scope: &Scope) -> Self {
-        let looked_at = needs::LookedAt::by(&rules, &mtls);
+        let looked_at = LookedAt::by_enforced(&rules, &mtls);
         Self {
+            shadow_looked_at: LookedAt::by_shadow(&rules, &looked_at),
+            looked_at,
             enforced: Verdicts::new(rules.enforced),
             dry_run: Verdicts::new(rules.dry_run),
             audit: IndexedRules::new(rules.audit),
             mtls,
             path_normalization: scope.path_normalization,
-            needs: looked_at.needs,
-            claim_paths: looked_at.claim_paths.into_iter().collect(),
-            metadata_keys: looked_at.metadata_keys.into_iter().collect(),
         }
     }
 
@@ -215,21 +214,57 @@ impl PolicySet {
         Some(explain::rule(ALLOW, rule, &view, show))
     }
 
-    /// What the loaded policies look at.
+    /// Of each ALLOW rule that decides and does not match, in the order of their ids, where its first failing
+    /// condition is written, e.g. `spec.rules[0].to[0].operation.paths`. Tests every ALLOW rule, and shows no value
+    /// of the request.
+    pub fn failed_allow_rules(
+        &self,
+        request: &Request<'_>,
+    ) -> impl Iterator<Item = (&PolicyRule, String)> {
+        let view = View::new(request);
+        let rules = self.enforced.allow.all().iter();
+        rules.filter_map(move |rule| {
+            let condition = rule.first_failing(&view)?;
+            Some((&rule.id, explain::path(rule, condition)))
+        })
+    }
+
+    /// What the decision looks at.
     #[must_use]
     pub fn needs(&self) -> Needs {
-        self.needs
+        self.looked_at.needs
     }
 
-    /// The claims of a token that the loaded policies look at, each as a path of names (`["iss"]`).
+    /// What policies that never change a verdict look at besides.
+    #[must_use]
+    pub fn shadow_needs(&self) -> Needs {
+        self.shadow_looked_at.needs
+    }
+
+    /// What all of the policies look at.
+    #[must_use]
+    pub fn all_needs(&self) -> Needs {
+        self.needs().or(self.shadow_needs())
+    }
+
+    /// The claims of a token that the decision looks at, each as a path of names (`["iss"]`).
     pub fn claim_paths(&self) -> impl Iterator<Item = &[Box<str>]> {
-        self.claim_paths.iter().map(AsRef::as_ref)
+        self.looked_at.claim_paths()
     }
 
-    /// The namespaces of dynamic metadata that the loaded policies look at, each with a path of names in it.
+    /// The same with those that policies look at which never change a verdict.
+    pub fn shadow_claim_paths(&self) -> impl Iterator<Item = &[Box<str>]> {
+        self.shadow_looked_at.claim_paths()
+    }
+
+    /// The namespaces of dynamic metadata that the decision looks at, each with a path of names in it.
     pub fn metadata_keys(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
-        let keys = self.metadata_keys.iter();
-        keys.map(|(namespace, path)| (namespace.as_ref(), path.as_slice()))
+        self.looked_at.metadata_keys()
+    }
+
+    /// The same with those that policies look at which never change a verdict.
+    pub fn shadow_metadata_keys(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
+        self.shadow_looked_at.metadata_keys()
     }
 
     /// Every rule that is enforced or audited, with its action: DENY, ALLOW, AUDIT, each in the order of ids.

@@ -108,6 +108,11 @@ pub(crate) fn rule(kind: Kind, rule: &Rule, view: &View<'_>, show: Show<'_>) -> 
     }
 }
 
+/// Where a condition of the rule is written.
+pub(crate) fn path(rule: &Rule, condition: &Condition) -> String {
+    format!("spec.rules[{}].{}", rule.id.rule(), condition.field)
+}
+
 fn failed(rule: &Rule, condition: &Condition, view: &View<'_>, show: Show<'_>) -> FailedCondition {
     let attribute = condition.test.attribute();
     let mut seen = condition.test.seen(view);
@@ -115,7 +120,7 @@ fn failed(rule: &Rule, condition: &Condition, view: &View<'_>, show: Show<'_>) -
         seen.iter_mut().for_each(|value| REDACTED.clone_into(value));
     }
     FailedCondition {
-        path: format!("spec.rules[{}].{}", rule.id.rule(), condition.field),
+        path: path(rule, condition),
         attribute,
         seen,
     }

@@ -27,6 +27,7 @@ mod order;
 pub mod path;
 mod peer;
 pub mod peer_authentication;
+mod report;
 mod request;
 pub mod request_authentication;
 mod resources;

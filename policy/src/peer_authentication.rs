@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    authentication::{Report, check_set, created},
+    authentication::{check_set, created},
     authorization_policy::{Metadata, WorkloadSelector, present},
     error::{CompileError, Problem},
+    report::Report,
     scope::Scope,
 };
 
@@ -125,7 +126,9 @@ impl PeerAuthentication {
     #[must_use]
     pub fn validate(&self) -> Vec<CompileError> {
         let written = (self.api_version.as_str(), self.kind.as_str());
-        let mut report = Report::of(KIND, 0, written, &self.metadata);
+        let mut report = Report::new(KIND, 0, &self.metadata);
+        report.head(written, &self.metadata);
+        report.creation(&self.metadata);
         report.selector(self.spec.selector.as_ref());
         if let Some(ports) = &self.spec.port_level_mtls {
             let path = "spec.portLevelMtls";

@@ -156,7 +156,7 @@ fn push<T>(list: &mut Vec<T>, one: T) -> usize {
     list.len().saturating_sub(1)
 }
 
-const AUTHORIZATION_POLICY: &str = "AuthorizationPolicy";
+const AUTHORIZATION_POLICY: &str = crate::compile::resource::KIND;
 const PEER_AUTHENTICATION: &str = crate::peer_authentication::KIND;
 const REQUEST_AUTHENTICATION: &str = crate::request_authentication::KIND;
 

@@ -153,6 +153,13 @@ impl Rule {
             && self.when.holds(view)
     }
 
+    /// The first failing condition of the first of `from`, `to` and `when` that fails; `None` if the rule matches.
+    pub(crate) fn first_failing(&self, view: &View<'_>) -> Option<&Condition> {
+        Clause::first_failing_of(&self.from, view)
+            .or_else(|| Clause::first_failing_of(&self.to, view))
+            .or_else(|| self.when.first_failing(view))
+    }
+
     /// Every condition of the rule.
     pub(crate) fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.from
@@ -166,6 +173,13 @@ impl Rule {
 impl Clause {
     pub(crate) fn holds(&self, view: &View<'_>) -> bool {
         self.first_failing(view).is_none()
+    }
+
+    /// Of alternatives that all fail, the first failing condition of the first one.
+    fn first_failing_of<'c>(alternatives: &'c [Self], view: &View<'_>) -> Option<&'c Condition> {
+        let holds = alternatives.iter().any(|clause| clause.holds(view));
+        let first = alternatives.first().filter(|_| !holds)?;
+        first.first_failing(view)
     }
 
     pub(crate) fn first_failing(&self, view: &View<'_>) -> Option<&Condition> {

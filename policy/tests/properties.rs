@@ -162,6 +162,9 @@ proptest! {
         let alone = compile(&enforced);
         let all = compile(&[enforced.clone(), tried, audit.clone()].concat());
         prop_assert_eq!(alone.decide(&request), all.decide(&request));
+        prop_assert_eq!(alone.needs(), all.needs());
+        prop_assert!(alone.claim_paths().eq(all.claim_paths()));
+        prop_assert!(alone.metadata_keys().eq(all.metadata_keys()));
         prop_assert_eq!(all.has_shadow(), !candidates.is_empty() || !audit.is_empty());
         let shadow = all.shadow(&request);
         prop_assert_eq!(shadow.dry_run.is_some(), !candidates.is_empty());
@@ -215,6 +218,18 @@ proptest! {
             matching.sort_unstable();
             matching.first().copied()
         };
+        let failing: Vec<_> = explanation
+            .rules
+            .iter()
+            .filter(|rule| rule.action == Action::Allow && !rule.dry_run)
+            .filter_map(|rule| match &rule.outcome {
+                Outcome::Failed(conditions) => Some((rule.rule.id(), conditions[0].path.clone())),
+                Outcome::Matched => None,
+            })
+            .collect();
+        let told = compile(&set);
+        let told = told.failed_allow_rules(&request).map(|(rule, path)| (rule.id(), path));
+        prop_assert_eq!(told.collect::<Vec<_>>(), failing);
         let expected = match (first(Action::Deny), first(Action::Allow)) {
             _ if explanation.decision.code() == "path_not_normalized" => None,
             (Some(deny), _) => Some(("matched_deny", deny)),

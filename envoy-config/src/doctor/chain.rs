@@ -155,9 +155,38 @@ fn filter_chain(chain: &Value, filters: &[Value], plugins: &Plugins<'_>) -> Foun
     if chain.get("transport_socket").is_none() && told.any(refuses_plaintext) {
         found.push((Weakness::PlaintextChain, String::new()));
     }
+    if let Some((place, Some(ours))) = plugins.ours(filters)
+        && ours.config.direction == Direction::Inbound
+    {
+        let configs: Vec<_> = filters
+            .iter()
+            .filter_map(|filter| plugins.typed_config(filter))
+            .collect();
+        let not_asked = |provider: &str| !configs.iter().any(|config| handles(config, provider));
+        if ours.asked_providers().any(not_asked) {
+            found.push((Weakness::CustomNotAsked, format!(".filters[{place}]")));
+        }
+    }
+    // Without TLS nobody is known as the proxy that forwards, and no header of its is read.
+    if chain.get("transport_socket").is_some() {
+        for (index, filter) in filters.iter().enumerate() {
+            let config = plugins.typed_config(filter);
+            if config.is_some_and(|manager| removes_forwarded(manager, plugins)) {
+                let path = format!(".filters[{index}]");
+                found.push((Weakness::ForwardedCertificateRemoved, path));
+            }
+        }
+    }
     if let Some(place) = place {
         let marks = |filter| plugins.typed_config(filter).is_some_and(marks_the_hold);
         let held = filters.iter().take(place).any(marks);
+        for (index, filter) in filters.iter().enumerate().take(place) {
+            let asks = |config| is_type(config, "ExtAuthz");
+            if held && plugins.typed_config(filter).is_some_and(asks) {
+                let path = format!(".filters[{index}]");
+                found.push((Weakness::AskedBeforeHold, path));
+            }
+        }
         for (index, filter) in filters.iter().enumerate().skip(place) {
             let at_once = |config| connects_at_once(config, held);
             if plugins.typed_config(filter).is_some_and(at_once) {
@@ -167,6 +196,16 @@ fn filter_chain(chain: &Value, filters: &[Value], plugins: &Plugins<'_>) -> Foun
         }
     }
     found
+}
+
+/// Whether our filter in this connection manager is to read a header that the manager throws away.
+fn removes_forwarded(manager: &Value, plugins: &Plugins<'_>) -> bool {
+    let filters = manager.get("http_filters").and_then(Value::as_array);
+    let ours = filters.and_then(|filters| plugins.ours(filters)?.1);
+    let details = manager.get("forward_client_cert_details");
+    let details = details.and_then(Value::as_str);
+    ours.is_some_and(|ours| ours.config.forwarded_client_cert.is_some())
+        && matches!(details, None | Some("SANITIZE" | "SANITIZE_SET"))
 }
 
 /// Told by this mark, our filter holds the whole connection until it has decided, where Envoy goes on reading.

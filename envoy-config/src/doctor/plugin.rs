@@ -67,7 +67,7 @@ impl<'c> Plugins<'c> {
     }
 }
 
-fn is_ours(config: &Value) -> bool {
+pub(super) fn is_ours(config: &Value) -> bool {
     is_type(config, "Wasm")
         && config.pointer("/config/root_id").and_then(Value::as_str) == Some("countersign")
 }

@@ -46,6 +46,12 @@ pub enum Weakness {
     PlaintextChain,
     /// A connection to the application is opened before our filter has decided.
     ImmediateConnect,
+    /// A provider is asked in front of our filter, which then lets go what the provider has not answered about.
+    AskedBeforeHold,
+    /// The proxy removes the header in which our filter is to find the certificate of a client behind a gateway.
+    ForwardedCertificateRemoved,
+    /// Two of our filters have one name and different configurations.
+    SharedPluginName,
 }
 
 impl Weakness {
@@ -166,6 +172,26 @@ impl Weakness {
                 "set `upstream_connect_mode: ON_DOWNSTREAM_DATA` where the client speaks first; where the server \
                  does, let our filter hold the connection as a bootstrap of countersign has it \
                  (`countersign.tcp_hold` in filter state, `max_early_data_bytes`)",
+            ),
+            Self::AskedBeforeHold => (
+                "asked_before_hold",
+                "a provider is asked in front of our filter, which holds the connection and lets it go with bytes \
+                 that the provider has not answered about",
+                "put the RBAC filter of CUSTOM and `envoy.filters.network.ext_authz` behind our filter, or take \
+                 the mark `countersign.tcp_hold` away",
+            ),
+            Self::ForwardedCertificateRemoved => (
+                "forwarded_certificate_removed",
+                "the proxy removes x-forwarded-client-cert, without which every request of the proxy in \
+                 `forwardedClientCert` is denied",
+                "set `forward_client_cert_details: FORWARD_ONLY` and remove the header by the route \
+                 (`request_headers_to_remove`), or take `forwardedClientCert` out",
+            ),
+            Self::SharedPluginName => (
+                "shared_plugin_name",
+                "a filter with another configuration has the same vm_id and name, and is taken for a version of \
+                 this one",
+                "give each plug-in configuration of a proxy its own `name`",
             ),
         }
     }

@@ -10,6 +10,9 @@ use super::service::Service;
 pub(crate) const FILTER_TYPE: &str =
     "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 
+const NETWORK_FILTER_TYPE: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz";
+
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ExtAuthz {
     transport_api_version: &'static str,
@@ -19,6 +22,8 @@ pub(crate) struct ExtAuthz {
     filter_enabled_metadata: MetadataMatcher,
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed_headers: Option<Headers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disallowed_headers: Option<Headers>,
     #[serde(skip_serializing_if = "Option::is_none")]
     with_request_body: Option<BufferSettings>,
     #[serde(flatten)]
@@ -36,11 +41,12 @@ impl ExtAuthz {
             transport_api_version: "V3",
             failure_mode_allow: fail_open,
             status_on_error: status.map(|code| HttpStatus { code }),
-            filter_enabled_metadata: MetadataMatcher::asked_about(name),
+            filter_enabled_metadata: MetadataMatcher::asked_about(name, "envoy.filters.http.rbac"),
             allowed_headers: match service {
                 Service::Http(http) => Headers::shown(http),
                 Service::Grpc(_) => None,
             },
+            disallowed_headers: None,
             with_request_body: body.map(BufferSettings::from),
             service: match service {
                 Service::Http(http) => {
@@ -51,8 +57,48 @@ impl ExtAuthz {
         }
     }
 
+    /// The provider does not get to see this header, whatever else it does.
+    pub(crate) fn without(mut self, header: &str) -> Self {
+        self.disallowed_headers = Headers::of(&[header.to_owned()]);
+        self
+    }
+
     pub(crate) const fn typed(self) -> Typed<Self> {
         Typed::new(FILTER_TYPE, self)
+    }
+}
+
+/// `envoy.extensions.filters.network.ext_authz.v3.ExtAuthz`: asks once a connection, at the client's first bytes,
+/// and closes it where the answer is no.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NetworkExtAuthz {
+    stat_prefix: &'static str,
+    transport_api_version: &'static str,
+    failure_mode_allow: bool,
+    filter_enabled_metadata: MetadataMatcher,
+    grpc_service: GrpcService,
+}
+
+impl NetworkExtAuthz {
+    /// `None` for an HTTP provider, which Envoy asks about requests only.
+    pub(super) fn new(name: &str, service: &Service<'_>) -> Option<Self> {
+        let Service::Grpc(grpc) = service else {
+            return None;
+        };
+        Some(Self {
+            stat_prefix: "tcp.",
+            transport_api_version: "V3",
+            failure_mode_allow: grpc.fail_open,
+            filter_enabled_metadata: MetadataMatcher::asked_about(
+                name,
+                "envoy.filters.network.rbac",
+            ),
+            grpc_service: GrpcService::new(service),
+        })
+    }
+
+    pub(crate) const fn typed(self) -> Typed<Self> {
+        Typed::new(NETWORK_FILTER_TYPE, self)
     }
 }
 
@@ -88,9 +134,9 @@ struct ValueMatcher {
 
 impl MetadataMatcher {
     /// With what follows the name in a rule's id: a name that another one begins with is not taken for it.
-    fn asked_about(provider: &str) -> Self {
+    fn asked_about(provider: &str, filter: &'static str) -> Self {
         Self {
-            filter: "envoy.filters.http.rbac",
+            filter,
             path: [Segment {
                 key: "istio_ext_authz_shadow_effective_policy_id",
             }],

@@ -40,6 +40,11 @@ impl<'a> Providers<'a> {
         Service::of(provider)
     }
 
+    /// Whether it is one that can be asked about connections.
+    pub(crate) fn is_grpc(&self, name: &str) -> bool {
+        matches!(self.find(name), Some(Service::Grpc(_)))
+    }
+
     pub(super) fn cluster(&self, name: &str, service: &Service<'_>) -> Cluster {
         let version = match service {
             Service::Http(_) => HttpVersion::Http1,

@@ -5,10 +5,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod connections;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use identity::SpiffeId;
-use policy::{AuthorizationPolicy, Scope};
+use policy::{AuthorizationPolicy, Protocol, Scope};
 use serde_json::{Value, json};
 
 use super::{Custom, CustomFilter, ExtensionProvider, Providers};
@@ -50,7 +52,16 @@ fn two() -> Value {
 }
 
 fn custom(policies: &[AuthorizationPolicy], providers: Value) -> (Custom, Checks) {
+    custom_for(Protocol::Http, policies, providers)
+}
+
+fn custom_for(
+    protocol: Protocol,
+    policies: &[AuthorizationPolicy],
+    providers: Value,
+) -> (Custom, Checks) {
     let mut scope = Scope::new("cluster.local".parse().unwrap(), "foo");
+    scope.protocol = protocol;
     scope.custom_providers = ["opa", "opa-2", "unknown"].map(str::to_owned).into();
     let rbac = rbac::translate(policies, &scope).unwrap();
     let (list, identities, tls) = (read(providers), BTreeMap::new(), tls());
@@ -60,7 +71,7 @@ fn custom(policies: &[AuthorizationPolicy], providers: Value) -> (Custom, Checks
         tls: &tls,
     };
     let mut checks = Checks::default();
-    let custom = Custom::new(&rbac, &providers, &mut checks);
+    let custom = Custom::new(&rbac, &providers, protocol, &mut checks);
     (custom, checks)
 }
 
@@ -68,6 +79,7 @@ fn json_of(filter: &CustomFilter) -> Value {
     match filter {
         CustomFilter::Rbac(filter) => filter.clone(),
         CustomFilter::Ask(message) => serde_json::to_value(message).unwrap(),
+        CustomFilter::AskTcp(message) => serde_json::to_value(message).unwrap(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::Problem;
 use crate::ext_authz::ExtAuthz;
 use crate::jwt::{self, JwtAuthentication};
 use crate::typed::{Empty, Typed};
-use crate::wasm::{self, Wasm};
+use crate::wasm::{self, PluginName, Wasm};
 
 /// Filter-state key under which the peer's leaf certificate (PEM) is put for the filter, on Envoys that have
 /// no attribute for it.
@@ -117,13 +117,13 @@ impl FilterStateValue {
 
 impl HttpFilter {
     pub(crate) fn wasm(
-        vm_id: &'static str,
+        id: PluginName,
         module: &Path,
         config: &PluginConfig,
     ) -> Result<Self, Problem> {
         Ok(Self {
             name: "envoy.filters.http.wasm",
-            typed_config: Config::Wasm(wasm::wasm(vm_id, module, config)?),
+            typed_config: Config::Wasm(wasm::wasm(wasm::Kind::Http, id, module, config)?),
         })
     }
 

@@ -9,6 +9,8 @@ pub(crate) struct RouteConfig {
     name: &'static str,
     virtual_hosts: Vec<VirtualHost>,
     ignore_port_in_host_matching: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    request_headers_to_remove: Vec<&'static str>,
 }
 
 impl RouteConfig {
@@ -17,7 +19,14 @@ impl RouteConfig {
             name,
             virtual_hosts,
             ignore_port_in_host_matching: true,
+            request_headers_to_remove: Vec::new(),
         }
+    }
+
+    /// Takes a header away behind all filters, before a request leaves.
+    pub(crate) fn without(mut self, header: &'static str) -> Self {
+        self.request_headers_to_remove.push(header);
+        self
     }
 }
 

@@ -19,6 +19,7 @@ use crate::tls::{
     DownstreamNoResumption, UpstreamNoResumption, downstream_no_resumption, upstream_no_resumption,
 };
 use crate::typed::{Extension, Typed};
+use crate::wasm::PluginName;
 
 /// A service of the mesh that the selected workloads call over mutual TLS.
 ///
@@ -147,7 +148,9 @@ impl EnvoyFilter {
         let Some((module, config)) = &self.filter else {
             return Ok(None);
         };
-        HttpFilter::wasm("countersign-outbound", module, &self.named(config)).map(Some)
+        let place = format!("{}.{}", self.namespace, self.name);
+        let id = PluginName::new("countersign-outbound", config, place);
+        HttpFilter::wasm(id, module, &self.named(config)).map(Some)
     }
 
     fn check(&self, checks: &mut Checks) {

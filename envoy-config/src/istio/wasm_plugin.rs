@@ -138,7 +138,7 @@ impl WasmPlugin {
         }
         let looks_at_claims = || {
             let compiled = compile(&self.config);
-            compiled.is_ok_and(|compiled| compiled.policies.needs().claims)
+            compiled.is_ok_and(|compiled| compiled.policies.all_needs().claims)
         };
         if self.phase == Phase::Authn && looks_at_claims() {
             let problem = Problem::Contradicts {

@@ -1,11 +1,11 @@
 //! The Envoy between an application and the servers it calls.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use policy::config::{Direction, PluginConfig};
+use policy::config::PluginConfig;
 
+use super::checks::{Once, check_one_agent, check_outbound, check_rest};
 use super::{Hold, Upstream, agent_clusters};
 use crate::address::Admin;
 use crate::age::ConnectionAge;
@@ -13,9 +13,10 @@ use crate::bootstrap::Bootstrap;
 use crate::error::{Checks, Problem, SpecErrors};
 use crate::http::{ConnectionManager, HttpFilter, RouteConfig};
 use crate::listener::Listener;
-use crate::plugin::{check_plugin, with_clusters};
+use crate::plugin::with_clusters;
 use crate::tls::TlsSource;
 use crate::version::EnvoyVersion;
+use crate::wasm::PluginName;
 
 /// Our filter on the way out, for clusters with the hold.
 #[derive(Clone, Debug)]
@@ -118,11 +119,9 @@ impl Client {
     /// The filter with secure naming as the upstreams have it: the two locks cannot disagree.
     fn hold_filter(&self) -> Option<Result<HttpFilter, Problem>> {
         let filter = self.filter.as_ref()?;
-        Some(HttpFilter::wasm(
-            "countersign-outbound",
-            &filter.module,
-            &self.named(&filter.config),
-        ))
+        let config = self.named(&filter.config);
+        let id = PluginName::new("countersign-outbound", &config, self.listen);
+        Some(HttpFilter::wasm(id, &filter.module, &config))
     }
 
     fn named(&self, config: &PluginConfig) -> PluginConfig {
@@ -160,95 +159,34 @@ impl Client {
                 checks,
             );
         }
-        self.check_one_agent(checks);
+        check_one_agent(self.upstreams.iter().map(Upstream::tls_source), checks);
         self.check_filter(checks);
-        if let Some(socket) = &self.agent_http {
-            checks.socket_path("agentHttp", socket);
-        }
-        if let Admin::Unix(socket) = &self.admin {
-            checks.socket_path("admin", socket);
-        }
-        if let Some(log) = &self.access_log {
-            checks.file_path("accessLog", log);
-        }
-        checks.age("connectionAge", self.connection_age);
+        let (agent, log) = (self.agent_http.as_deref(), self.access_log.as_deref());
+        check_rest(agent, &self.admin, log, self.connection_age, checks);
     }
 
     fn check_unique(&self, checks: &mut Checks) {
-        let (mut names, mut hosts) = (BTreeMap::new(), BTreeMap::new());
-        let mut once = |seen: &mut BTreeMap<String, String>, value: &str, path: String| {
-            if let Some(by) = seen.get(value) {
-                let problem = Problem::Duplicate {
-                    value: value.to_owned(),
-                    by: by.clone(),
-                };
-                checks.refuse(path, problem);
-            } else {
-                seen.insert(value.to_owned(), path);
-            }
-        };
+        let mut once = Once::default();
         for (index, upstream) in self.upstreams.iter().enumerate() {
-            once(
-                &mut names,
-                &upstream.name,
-                format!("upstreams[{index}].name"),
+            let path = format!("upstreams[{index}]");
+            once.check(
+                "name",
+                upstream.name.clone(),
+                format!("{path}.name"),
+                checks,
             );
             for (at, host) in upstream.hosts.iter().enumerate() {
-                let path = format!("upstreams[{index}].hosts[{at}]");
-                once(&mut hosts, &host.to_ascii_lowercase(), path);
-            }
-        }
-    }
-
-    /// One Envoy has one agent: a second socket would need a second cluster and a second trust.
-    fn check_one_agent(&self, checks: &mut Checks) {
-        let first = self.sds_socket();
-        for (index, upstream) in self.upstreams.iter().enumerate() {
-            let socket = upstream.tls_source().and_then(TlsSource::sds_socket);
-            if socket.is_some() && socket != first {
-                checks.refuse(
-                    format!("upstreams[{index}].tls.socketPath"),
-                    Problem::Contradicts {
-                        other: "the first upstream's tls.socketPath".to_owned(),
-                        why: "all secrets of one Envoy come from one agent",
-                    },
-                );
+                let path = format!("{path}.hosts[{at}]");
+                once.check("host", host.to_ascii_lowercase(), path, checks);
             }
         }
     }
 
     fn check_filter(&self, checks: &mut Checks) {
         let Some(filter) = &self.filter else { return };
-        checks.file_path("filter.module", &filter.module);
+        let told = self.named(&filter.config);
+        let held = self.upstreams.iter().any(|up| up.hold == Hold::On);
         let agent = self.agent_http.as_deref();
-        let config = self.named(&filter.config);
-        check_plugin("filter.config", &config, Direction::Outbound, agent, checks);
-        if filter
-            .config
-            .secure_naming
-            .as_ref()
-            .is_some_and(|naming| !naming.clusters.is_empty())
-        {
-            checks.refuse(
-                "filter.config.secureNaming.clusters",
-                Problem::Contradicts {
-                    other: "upstreams".to_owned(),
-                    why: "the clusters are written from the upstreams, leave them empty",
-                },
-            );
-        }
-        if !self
-            .upstreams
-            .iter()
-            .any(|upstream| upstream.hold == Hold::On)
-        {
-            checks.refuse(
-                "filter",
-                Problem::Contradicts {
-                    other: "upstreams".to_owned(),
-                    why: "no upstream has the hold, so the filter would not be used",
-                },
-            );
-        }
+        check_outbound(filter, &told, agent, held, checks);
     }
 }

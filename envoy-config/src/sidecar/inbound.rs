@@ -1,18 +1,21 @@
 //! What a server's filter chain has to be for the resources in its plug-in configuration.
 
-use policy::config::{CompiledConfig, PluginConfig, compile};
+use std::path::Path;
+
+use policy::config::{CompiledConfig, Direction, PluginConfig, compile};
 use policy::request_authentication::rules;
-use policy::{MtlsMode, MtlsModes, Resource, Resources};
+use policy::{Action, MtlsMode, MtlsModes, RequestAuthentication, Resource, Resources, Scope};
 
 use crate::cluster::Cluster;
 use crate::error::{Checks, Problem};
 use crate::ext_authz::{Custom, CustomFilter, Providers};
-use crate::http::{FilterStateValue, HttpFilter};
+use crate::http::{FORWARDED_CERTIFICATE, FilterStateValue, HttpFilter};
 use crate::jwt::Jwt;
-use crate::plugin::for_filter;
+use crate::plugin::{check_plugin, for_filter};
 use crate::rbac;
+use crate::tls::TlsSource;
 
-use super::Server;
+use super::{MeshSettings, Server};
 
 /// The filters in front of ours, the clusters they need, and how connections are taken.
 #[derive(Debug, Default)]
@@ -26,10 +29,10 @@ pub(super) struct Inbound {
     pub(super) mtls: Option<MtlsMode>,
 }
 
-/// The configuration as the filter gets it, told which providers are asked in front of it.
-pub(super) fn written(server: &Server, config: &PluginConfig) -> PluginConfig {
+/// The configuration as the filter gets it, told which providers are asked beside it.
+pub(super) fn written(mesh: &MeshSettings, config: &PluginConfig) -> PluginConfig {
     let mut config = for_filter(config);
-    let providers = server.mesh.extension_providers.iter();
+    let providers = mesh.extension_providers.iter();
     config.custom_providers = providers.map(|provider| provider.name.clone()).collect();
     config
 }
@@ -37,23 +40,14 @@ pub(super) fn written(server: &Server, config: &PluginConfig) -> PluginConfig {
 impl Inbound {
     /// Of a configuration with errors nothing; those are for `check_plugin` to report.
     pub(super) fn new(server: &Server, config: &PluginConfig, checks: &mut Checks) -> Self {
-        let told = written(server, config);
-        let Ok(compiled) = compile(&told) else {
-            return Self::default();
-        };
-        let parsed = config.policies.iter().map(Resource::from_value);
-        let Ok(resources) = parsed.collect::<Result<Resources, _>>() else {
+        let Some((compiled, resources)) = read(&server.mesh, config) else {
             return Self::default();
         };
         let mut inbound = Self::default();
         inbound.custom(server, &resources, &compiled, checks);
         inbound.tokens(server, &resources, &compiled, checks);
         inbound.state = filter_state(server, &compiled);
-        // Checked with the rest of the configuration.
-        let modes = MtlsModes::compile(&resources.peer_authentication, &compiled.scope);
-        inbound.mtls = modes
-            .unwrap_or_default()
-            .written(Some(server.listen.port()));
+        inbound.mtls = mtls(&compiled, &resources, server.listen.port());
         inbound
     }
 
@@ -64,29 +58,21 @@ impl Inbound {
         compiled: &CompiledConfig,
         checks: &mut Checks,
     ) {
-        // Only the filter knows certificate attributes, so of all policies only those are translated.
-        let custom: Vec<_> = resources
-            .authorization
-            .iter()
-            .filter(|policy| policy.spec.action == policy::Action::Custom)
-            .cloned()
-            .collect();
-        match rbac::translate(&custom, &compiled.scope) {
-            Ok(rbac) => {
-                let custom = Custom::new(&rbac, &providers(server), checks);
-                self.before
-                    .extend(custom.filters.into_iter().map(|filter| match filter {
-                        CustomFilter::Rbac(filter) => HttpFilter::translated_rbac(filter),
-                        CustomFilter::Ask(message) => HttpFilter::ext_authz(*message),
-                    }));
-                self.clusters.extend(custom.clusters);
-            }
-            Err(errors) => {
-                for error in errors {
-                    checks.refuse("filter.config.policies", Problem::Policy(error));
-                }
-            }
-        }
+        let providers = providers(&server.mesh, &server.tls);
+        let custom = custom(resources, &compiled.scope, &providers, checks);
+        let forwarded = compiled.forwarded_client_cert.is_some();
+        let filters = custom.filters.into_iter();
+        self.before
+            .extend(filters.filter_map(|filter| match filter {
+                CustomFilter::Rbac(filter) => Some(HttpFilter::translated_rbac(filter)),
+                // Whoever comes here can have written that header; only our filter knows whom to believe.
+                CustomFilter::Ask(message) if forwarded => Some(HttpFilter::ext_authz(
+                    message.without(FORWARDED_CERTIFICATE),
+                )),
+                CustomFilter::Ask(message) => Some(HttpFilter::ext_authz(*message)),
+                CustomFilter::AskTcp(_) => None,
+            }));
+        self.clusters.extend(custom.clusters);
     }
 
     fn tokens(
@@ -106,12 +92,80 @@ impl Inbound {
     }
 }
 
+/// A configuration as it compiles and the resources in it; of one with errors nothing, those are for
+/// `check_plugin` to report.
+pub(super) fn read(
+    mesh: &MeshSettings,
+    config: &PluginConfig,
+) -> Option<(CompiledConfig, Resources)> {
+    let compiled = compile(&written(mesh, config)).ok()?;
+    let parsed = config.policies.iter().map(Resource::from_value);
+    let resources = parsed.collect::<Result<Resources, _>>().ok()?;
+    Some((compiled, resources))
+}
+
+/// What a `PeerAuthentication` says of a port, checked with the rest of the configuration.
+pub(super) fn mtls(
+    compiled: &CompiledConfig,
+    resources: &Resources,
+    port: u16,
+) -> Option<MtlsMode> {
+    let modes = MtlsModes::compile(&resources.peer_authentication, &compiled.scope);
+    modes.unwrap_or_default().written(Some(port))
+}
+
+/// What the CUSTOM policies need. Only the filter knows certificate attributes, so of all policies only those are
+/// translated.
+pub(super) fn custom(
+    resources: &Resources,
+    scope: &Scope,
+    providers: &Providers<'_>,
+    checks: &mut Checks,
+) -> Custom {
+    let policies = resources.authorization.iter();
+    let custom = policies.filter(|policy| policy.spec.action == Action::Custom);
+    match rbac::translate(&custom.cloned().collect::<Vec<_>>(), scope) {
+        Ok(rbac) => Custom::new(&rbac, providers, scope.protocol, checks),
+        Err(errors) => {
+            for error in errors {
+                checks.refuse("filter.config.policies", Problem::Policy(error));
+            }
+            Custom::default()
+        }
+    }
+}
+
 /// The providers of a server, to be checked and asked.
-pub(super) fn providers(server: &Server) -> Providers<'_> {
+pub(super) fn providers<'a>(mesh: &'a MeshSettings, tls: &'a TlsSource) -> Providers<'a> {
     Providers {
-        list: &server.mesh.extension_providers,
-        identities: &server.mesh.provider_identities,
-        tls: &server.tls,
+        list: &mesh.extension_providers,
+        identities: &mesh.provider_identities,
+        tls,
+    }
+}
+
+/// Our filter on the way in, its configuration, and the providers.
+pub(super) fn check_filter(
+    module: &Path,
+    config: &PluginConfig,
+    agent_http: Option<&Path>,
+    mesh: &MeshSettings,
+    tls: &TlsSource,
+    checks: &mut Checks,
+) {
+    checks.file_path("filter.module", module);
+    let (told, direction) = (written(mesh, config), Direction::Inbound);
+    check_plugin("filter.config", &told, direction, agent_http, checks);
+    check_left_out(config, checks);
+    providers(mesh, tls).check("mesh", checks);
+}
+
+/// What is not sent to the filter has no other to check it.
+fn check_left_out(config: &PluginConfig, checks: &mut Checks) {
+    let parsed = config.policies.iter().map(Resource::from_value);
+    let resources: Resources = parsed.filter_map(Result::ok).collect();
+    for error in RequestAuthentication::validate_all(&resources.request_authentication) {
+        checks.refuse("filter.config.policies", Problem::Policy(error));
     }
 }
 
@@ -120,7 +174,7 @@ fn filter_state(server: &Server, compiled: &CompiledConfig) -> Vec<FilterStateVa
     if server.wants_peer_certificate() {
         values.push(FilterStateValue::peer_certificate());
     }
-    let needs = compiled.policies.needs();
+    let needs = compiled.policies.all_needs();
     for (needed, value) in [
         (needs.source_ip, FilterStateValue::direct_address()),
         (needs.remote_ip, FilterStateValue::remote_address()),

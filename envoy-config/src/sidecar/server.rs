@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use policy::config::{Direction, PluginConfig};
-use policy::{MtlsMode, RequestAuthentication, Resource, Resources};
+use policy::MtlsMode;
+use policy::config::PluginConfig;
 
+use super::checks::{check_places, check_rest};
 use super::inbound::{self, Inbound};
 use super::{HttpVersion, MeshSettings, PathNormalization, agent_clusters};
 use crate::address::{Admin, Endpoint};
@@ -15,10 +16,10 @@ use crate::cluster::{APP_CLUSTER, Cluster};
 use crate::error::{Checks, Problem, SpecErrors};
 use crate::http::{ConnectionManager, HttpFilter, RouteAction, RouteConfig, VirtualHost};
 use crate::listener::Listener;
-use crate::plugin::check_plugin;
 use crate::tls::{ClientSans, TlsSource, TransportSocket};
 use crate::typed::Seconds;
 use crate::version::EnvoyVersion;
+use crate::wasm::PluginName;
 
 /// What decides about requests that a server's Envoy receives.
 #[derive(Clone, Debug)]
@@ -121,6 +122,7 @@ impl Server {
             InboundFilter::Wasm { config, .. } => Inbound::new(self, config, &mut checks),
             InboundFilter::None | InboundFilter::NativeRbac { .. } => Inbound::default(),
         };
+        self.check_forwarding(inbound.mtls, &mut checks);
         let filters = self.filters(&inbound).unwrap_or_else(|problem| {
             checks.refuse("filter.config", problem);
             Vec::new()
@@ -158,44 +160,57 @@ impl Server {
         ))
     }
 
-    /// Mutual TLS alone, unless a `PeerAuthentication` says otherwise.
+    /// Mutual TLS alone, unless a `PeerAuthentication` says otherwise. What a proxy in front forwards is read only
+    /// where every client shows a certificate.
     fn listener(&self, manager: ConnectionManager, mode: Option<MtlsMode>) -> Listener {
         let tls = TransportSocket::server(&self.tls, &self.clients);
+        let with_tls = match self.forwarding_hop() {
+            Some(_) => manager.clone().with_forwarded_certificate(),
+            None => manager.clone(),
+        };
         match mode {
             None | Some(MtlsMode::Strict) => {
-                Listener::new("inbound", self.listen, manager, Some(tls))
+                Listener::new("inbound", self.listen, with_tls, Some(tls))
             }
             Some(MtlsMode::Permissive) => {
-                Listener::permissive("inbound", self.listen, manager, tls)
+                Listener::permissive("inbound", self.listen, with_tls, tls, manager)
             }
             Some(MtlsMode::Disable) => Listener::new("inbound", self.listen, manager, None),
         }
     }
 
-    fn check(&self, checks: &mut Checks) {
-        checks.not_empty("nodeId", &self.node_id);
-        if self.listen.port() == 0 {
-            checks.refuse("listen", Problem::NoPort);
+    /// The proxy whose word about its clients counts.
+    fn forwarding_hop(&self) -> Option<&str> {
+        match &self.filter {
+            InboundFilter::Wasm { config, .. } => {
+                let hop = config.forwarded_client_cert.as_ref();
+                hop.map(|forwarded| forwarded.hop.as_str())
+            }
+            InboundFilter::None | InboundFilter::NativeRbac { .. } => None,
         }
-        super::upstream::check_endpoint("app", &self.app, checks);
-        if self.app == Endpoint::Ip(self.listen) {
+    }
+
+    /// Without TLS no client is ever known as that proxy.
+    fn check_forwarding(&self, mode: Option<MtlsMode>, checks: &mut Checks) {
+        if self.forwarding_hop().is_some() && mode == Some(MtlsMode::Disable) {
             checks.refuse(
-                "app",
-                Problem::Duplicate {
-                    value: self.app.to_string(),
-                    by: "listen".to_owned(),
+                "filter.config.forwardedClientCert",
+                Problem::Contradicts {
+                    other: "a PeerAuthentication with mode DISABLE".to_owned(),
+                    why: "without mutual TLS no client can be known as the proxy that forwards",
                 },
             );
         }
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.not_empty("nodeId", &self.node_id);
+        check_places(self.listen, &self.app, checks);
         self.tls.check("tls", checks);
         self.clients.check("clients", checks);
         if let InboundFilter::Wasm { module, config } = &self.filter {
-            checks.file_path("filter.module", module);
             let agent = self.agent_http.as_deref();
-            let told = inbound::written(self, config);
-            check_plugin("filter.config", &told, Direction::Inbound, agent, checks);
-            check_left_out(config, checks);
-            inbound::providers(self).check("mesh", checks);
+            inbound::check_filter(module, config, agent, &self.mesh, &self.tls, checks);
             if self
                 .path_normalization
                 .is_some_and(|mode| mode != config.path_normalization)
@@ -209,16 +224,8 @@ impl Server {
                 );
             }
         }
-        if let Some(socket) = &self.agent_http {
-            checks.socket_path("agentHttp", socket);
-        }
-        if let Admin::Unix(socket) = &self.admin {
-            checks.socket_path("admin", socket);
-        }
-        if let Some(log) = &self.access_log {
-            checks.file_path("accessLog", log);
-        }
-        checks.age("connectionAge", self.connection_age);
+        let (agent, log) = (self.agent_http.as_deref(), self.access_log.as_deref());
+        check_rest(agent, &self.admin, log, self.connection_age, checks);
     }
 
     fn paths(&self) -> PathNormalization {
@@ -244,21 +251,13 @@ impl Server {
                 filters.push(HttpFilter::native_rbac(rules.clone()));
             }
             InboundFilter::Wasm { module, config } => {
-                let config = inbound::written(self, config);
+                let config = inbound::written(&self.mesh, config);
+                let id = PluginName::new("countersign-inbound", &config, self.listen);
                 filters.extend(HttpFilter::filter_state(inbound.state.clone()));
-                filters.push(HttpFilter::wasm("countersign-inbound", module, &config)?);
+                filters.push(HttpFilter::wasm(id, module, &config)?);
             }
         }
         filters.push(HttpFilter::router());
         Ok(filters)
-    }
-}
-
-/// What is not sent to the filter has no other to check it.
-fn check_left_out(config: &PluginConfig, checks: &mut Checks) {
-    let parsed = config.policies.iter().map(Resource::from_value);
-    let resources: Resources = parsed.filter_map(Result::ok).collect();
-    for error in RequestAuthentication::validate_all(&resources.request_authentication) {
-        checks.refuse("filter.config.policies", Problem::Policy(error));
     }
 }

@@ -280,3 +280,85 @@ fn every_weakness_says_what_to_do() {
     let remedy = found[0].0.remedy();
     assert!(remedy.contains("in front of our filter"), "{remedy}");
 }
+
+/// Network filters of the first filter chain.
+fn network_filters(config: &mut Value) -> &mut Vec<Value> {
+    let filters = "/static_resources/listeners/0/filter_chains/0/filters";
+    config.pointer_mut(filters).unwrap().as_array_mut().unwrap()
+}
+
+const CHAIN: &str = "static_resources.listeners[0].filter_chains[0]";
+
+#[test]
+fn a_provider_for_connections_has_to_be_asked_and_behind_the_hold() {
+    // The mark, our filter, what picks, what asks, the proxy.
+    let missing = |config: &mut Value| {
+        network_filters(config).remove(3);
+    };
+    let nobody = (Weakness::CustomNotAsked, format!("{CHAIN}.filters[1]"));
+    assert_eq!(found_after("tcp-custom", missing), [nobody]);
+    let in_front = |config: &mut Value| network_filters(config)[1..4].rotate_left(1);
+    let early = (Weakness::AskedBeforeHold, format!("{CHAIN}.filters[2]"));
+    assert_eq!(found_after("tcp-custom", in_front), [early]);
+    // As in Istio: without the mark our filter holds bytes only, and those come after the answer.
+    let unmarked = |config: &mut Value| {
+        in_front(config);
+        network_filters(config).remove(0);
+    };
+    assert_eq!(found_after("tcp-custom", unmarked), []);
+}
+
+#[test]
+fn a_header_of_a_gateway_that_is_thrown_away_is_found() {
+    let path = format!("{CHAIN}.filters[0]");
+    for details in [json!("SANITIZE"), json!("SANITIZE_SET"), Value::Null] {
+        let throw_away = |config: &mut Value| {
+            manager(config)["forward_client_cert_details"] = details.clone();
+        };
+        let expected = [(Weakness::ForwardedCertificateRemoved, path.clone())];
+        for case in ["server-forwarded", "server-forwarded-permissive"] {
+            assert_eq!(found_after(case, throw_away), expected, "{details}");
+        }
+        assert_eq!(found_after("server-sds-wasm", throw_away), [], "no hop");
+    }
+    for details in ["APPEND_FORWARD", "ALWAYS_FORWARD_ONLY"] {
+        let keep = |config: &mut Value| {
+            manager(config)["forward_client_cert_details"] = details.into();
+        };
+        assert_eq!(found_after("server-forwarded", keep), []);
+    }
+}
+
+/// The listeners of two bootstraps in one.
+fn together(first: &str, second: &str, change: impl Fn(&mut Value)) -> Vec<Weakness> {
+    let (mut config, mut more) = (golden(first), golden(second));
+    change(&mut more);
+    let added = more["static_resources"]["listeners"][0].take();
+    let listeners = config["static_resources"]["listeners"].as_array_mut();
+    listeners.unwrap().push(added);
+    let found = inspect(&config).into_iter();
+    found.map(|finding| finding.weakness).collect()
+}
+
+#[test]
+fn filters_that_would_take_one_another_for_a_version_of_themselves_are_found() {
+    // Of one listener, at one address: the names are the same, the configurations are not.
+    let shared = [Weakness::SharedPluginName];
+    assert_eq!(together("server-jwt", "server-ip-blocks", |_| {}), shared);
+    assert_eq!(together("server-jwt", "server-jwt", |_| {}), []);
+    let renamed = |config: &mut Value| {
+        for filter in manager(config)["http_filters"].as_array_mut().unwrap() {
+            if filter["name"] == "envoy.filters.http.wasm" {
+                filter["typed_config"]["config"]["name"] = json!("another");
+            }
+        }
+    };
+    assert_eq!(together("server-jwt", "server-ip-blocks", renamed), []);
+    // In a dump, a listener that takes over is beside the one that it takes over from.
+    let old = golden("server-jwt")["static_resources"]["listeners"][0].take();
+    let new = golden("server-ip-blocks")["static_resources"]["listeners"][0].take();
+    let dump = json!({"dynamic_listeners": [{
+        "active_state": {"listener": new}, "draining_state": {"listener": old},
+    }]});
+    assert_eq!(inspect(&dump), []);
+}

@@ -139,6 +139,33 @@ fn server_that_asks_a_provider() {
     });
 }
 
+/// A header of a gateway is kept for the filter, on chains with client certificates alone, and goes no further.
+#[test]
+fn server_behind_a_gateway() {
+    let custom = resource(
+        "AuthorizationPolicy",
+        serde_json::json!({"action": "CUSTOM", "provider": {"name": "opa"}, "rules": [{}]}),
+    );
+    let permissive = resource(
+        "PeerAuthentication",
+        serde_json::json!({"mtls": {"mode": "PERMISSIVE"}}),
+    );
+    let opa = serde_json::json!([{"name": "opa", "envoyExtAuthzGrpc": {
+        "service": "127.0.0.1", "port": 9191, "timeout": "0.5s",
+    }}]);
+    let behind = |server: &mut Server| {
+        server.mesh.extension_providers = serde_json::from_value(opa.clone()).unwrap();
+        if let InboundFilter::Wasm { config, .. } = &mut server.filter {
+            config.forwarded_client_cert = serde_json::from_value(serde_json::json!({
+                "hop": "spiffe://cluster.local/ns/edge/sa/gateway",
+            }))
+            .unwrap();
+        }
+    };
+    server_with_resource("server-forwarded", &custom, behind);
+    server_with_resource("server-forwarded-permissive", &permissive, behind);
+}
+
 #[test]
 fn server_in_each_mode_of_peer_authentication() {
     for mode in ["PERMISSIVE", "DISABLE"] {

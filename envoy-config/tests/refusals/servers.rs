@@ -105,6 +105,26 @@ fn paths_are_normalised_as_policies_are_compiled() {
 }
 
 #[test]
+fn no_header_of_a_gateway_is_read_where_there_is_no_tls() {
+    let problem = server_refused("filter.config.forwardedClientCert", |server| {
+        with_config(server, |config| {
+            let hop = serde_json::json!({"hop": "spiffe://cluster.local/ns/edge/sa/gateway"});
+            config.forwarded_client_cert = serde_json::from_value(hop).unwrap();
+            config.policies.push(serde_json::json!({
+                "apiVersion": "security.istio.io/v1",
+                "kind": "PeerAuthentication",
+                "metadata": {"name": "plain", "namespace": "default"},
+                "spec": {"mtls": {"mode": "DISABLE"}},
+            }));
+        });
+    });
+    assert!(
+        matches!(problem, Problem::Contradicts { .. }),
+        "{problem:?}"
+    );
+}
+
+#[test]
 fn addresses_have_to_be_usable() {
     let problem = server_refused("listen", |server| server.listen.set_port(0));
     assert!(matches!(problem, Problem::NoPort), "{problem:?}");

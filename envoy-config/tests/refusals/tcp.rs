@@ -186,3 +186,62 @@ fn both_locks_need_what_they_stand_on() {
     hold_alone.upstreams[0].san_matchers = SanMatchers::Off;
     hold_alone.bootstrap().unwrap();
 }
+
+fn asks(server: &mut TcpServer, name: &str, dry_run: bool) {
+    server.mesh.extension_providers = serde_json::from_value(serde_json::json!([
+        {"name": "grpc", "envoyExtAuthzGrpc": {"service": "127.0.0.1", "port": 9191}},
+        {"name": "http", "envoyExtAuthzHttp": {"service": "127.0.0.1", "port": 9192}},
+    ]))
+    .unwrap();
+    spoil(&mut server.filter, |config| {
+        config.policies.push(serde_json::json!({
+            "apiVersion": "security.istio.io/v1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {
+                "name": "ask",
+                "namespace": "default",
+                "annotations": {"istio.io/dry-run": dry_run.to_string()},
+            },
+            "spec": {"action": "CUSTOM", "provider": {"name": name}, "rules": [{}]},
+        }));
+    });
+}
+
+#[test]
+fn a_provider_that_cannot_be_asked_in_time_is_refused_by_the_name_of_its_policy() {
+    let path = "filter.config.policies";
+    let problem = server_refused(path, |server| asks(server, "grpc", false));
+    let text = format!("{:?}", problem);
+    assert!(
+        text.contains("default/ask") && text.contains("speaksFirst"),
+        "{text}"
+    );
+    let mut client_first = server();
+    client_first.speaks_first = SpeaksFirst::Client;
+    let mut http = client_first.clone();
+    asks(&mut http, "http", false);
+    let text = format!("{:?}", only(http.bootstrap(), path));
+    assert!(
+        text.contains("default/ask") && text.contains("envoyExtAuthzGrpc"),
+        "{text}"
+    );
+    asks(&mut client_first, "grpc", false);
+    client_first.bootstrap().unwrap();
+    // One on trial asks nobody.
+    let mut on_trial = server();
+    asks(&mut on_trial, "http", true);
+    on_trial.bootstrap().unwrap();
+}
+
+/// What the configuration says of providers does not count: only those are asked that the spec has.
+#[test]
+fn a_provider_that_nobody_asks_is_refused() {
+    server_refused("filter.config.policies[0].spec.provider.name", |server| {
+        server.speaks_first = SpeaksFirst::Client;
+        asks(server, "grpc", false);
+        server.mesh.extension_providers.clear();
+        spoil(&mut server.filter, |config| {
+            config.custom_providers = ["grpc".to_owned()].into();
+        });
+    });
+}

@@ -16,6 +16,7 @@ use crate::host::{Host, Side};
 use crate::peer::{self, Fault, Seen};
 use crate::root::Root;
 use crate::settings::{Direction, Plugin};
+use crate::shadow::Watched;
 use crate::time::Now;
 use crate::{metadata, summary};
 
@@ -90,19 +91,21 @@ fn decide<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now, occasion: Occasion
         Ok(None) => (Peer::Plaintext, None, None),
         Err(Fault { fault, note }) => (Peer::Unidentified(fault), None, note),
     };
-    let around = match Around::read(root.host(), plugin) {
+    let mut around = match Around::read(root.host(), plugin) {
         Ok(around) => around,
         // The peer's own fault is the better answer.
         Err(_) if matches!(peer, Peer::Unidentified(_)) => Around::default(),
         Err(error) => return unreadable(&error),
     };
-    let mut request = around.request(&peer);
-    request.certificate = certificate.as_deref();
-    request.now = Some(now.unix);
+    let request = around.request(&peer, certificate.as_deref(), now);
     let decision = plugin.policies.decide(&request);
     let mut verdict = Verdict::of(&decision, note.as_deref()).seeing(seen);
     verdict.failed = summary::of_denial(plugin, &decision, &request);
-    verdict.shadow = plugin.shadow(&request);
+    if plugin.policies.has_shadow() {
+        let read = around.read_for_shadow(root.host(), plugin);
+        let request = read.map(|()| around.request(&peer, certificate.as_deref(), now));
+        verdict.shadow = Some(Watched::ask(&plugin.policies, request));
+    }
     if !decision.is_allowed() {
         return Outcome::Denied(verdict);
     }
@@ -158,29 +161,60 @@ struct Around {
 
 impl Around {
     fn read<H: Host>(host: &H, plugin: &Plugin) -> Result<Self, AttributeError> {
-        let needs: Needs = plugin.policies.needs();
+        let policies = &plugin.policies;
         let mut around = Self::default();
-        if needs.source_ip {
-            around.source_ip = Some(ip(host, FILTER_STATE_DIRECT_ADDRESS)?);
-        }
-        if needs.remote_ip {
-            around.remote_ip = Some(remote_ip(host)?);
-        }
-        if needs.destination_ip || needs.destination_port {
-            let address = DESTINATION_ADDRESS.address(host)?;
-            around.destination = Some(address.ok_or_else(|| missing(DESTINATION_ADDRESS))?);
-        }
-        if needs.sni {
-            around.sni = CONNECTION_SERVER_NAME.bytes(host)?;
-        }
-        if needs.metadata {
-            around.metadata = Some(metadata::dynamic(host, plugin.policies.metadata_keys())?);
-        }
+        around.add(host, policies.needs(), policies.metadata_keys())?;
         Ok(around)
     }
 
-    fn request<'a>(&'a self, peer: &'a Peer) -> Request<'a> {
+    /// What policies look at besides that never change a verdict.
+    ///
+    /// # Errors
+    /// The attribute that cannot be read.
+    fn read_for_shadow<H: Host>(&mut self, host: &H, plugin: &Plugin) -> Result<(), &'static str> {
+        let policies = &plugin.policies;
+        self.add(
+            host,
+            policies.shadow_needs(),
+            policies.shadow_metadata_keys(),
+        )
+        .map_err(|error| error.name())
+    }
+
+    fn add<'p, H: Host>(
+        &mut self,
+        host: &H,
+        needs: Needs,
+        metadata_keys: impl Iterator<Item = (&'p str, &'p [Box<str>])>,
+    ) -> Result<(), AttributeError> {
+        if needs.source_ip {
+            self.source_ip = Some(ip(host, FILTER_STATE_DIRECT_ADDRESS)?);
+        }
+        if needs.remote_ip {
+            self.remote_ip = Some(remote_ip(host)?);
+        }
+        if needs.destination_ip || needs.destination_port {
+            let address = DESTINATION_ADDRESS.address(host)?;
+            self.destination = Some(address.ok_or_else(|| missing(DESTINATION_ADDRESS))?);
+        }
+        if needs.sni {
+            self.sni = CONNECTION_SERVER_NAME.bytes(host)?;
+        }
+        if needs.metadata {
+            self.metadata = Some(metadata::dynamic(host, metadata_keys)?);
+        }
+        Ok(())
+    }
+
+    fn request<'a>(
+        &'a self,
+        peer: &'a Peer,
+        certificate: Option<&'a X509Svid>,
+        now: Now,
+    ) -> Request<'a> {
         let mut request = Request::new(peer);
+        request.certificate = certificate;
+        request.now = Some(now.unix);
         request.source_ip = self.source_ip;
         request.remote_ip = self.remote_ip;
         request.destination_ip = self.destination.map(|address| address.ip());

@@ -4,6 +4,7 @@
 //! bytes, whoever sends them, find the server's certificate there. Where it is set to read earlier,
 //! they are held until it is connected.
 
+use crate::decision_log::with_note;
 use crate::host::Host;
 use crate::peer::Seen;
 use crate::root::Root;
@@ -12,7 +13,7 @@ use crate::time::Now;
 use crate::upstream::{self, Check, NamingDenial};
 
 use super::Occasion;
-use super::verdict::{Outcome, Verdict, with_note};
+use super::verdict::{Outcome, Verdict};
 
 /// Decides, or says what is missing.
 pub(super) fn judge<H: Host>(

@@ -3,16 +3,17 @@
 use std::rc::Rc;
 
 use identity::UnixTime;
-use policy::{Decision, PolicyRule, Shadow};
+use policy::{Decision, PolicyRule};
 
 use crate::attributes::{CONNECTION_ID, CONNECTION_LOCAL_URI, UPSTREAM_LOCAL_URI};
-use crate::decision_log::{Line, RequestFacts};
+use crate::decision_log::{self, Line, RequestFacts, with_note};
 use crate::deny_list::Freshness;
 use crate::host::{Host, HostError};
 use crate::inbound;
 use crate::peer::Seen;
 use crate::root::Root;
 use crate::settings::{Direction, Plugin};
+use crate::shadow::Watched;
 use crate::time::Now;
 
 /// Pause between two looks at an open connection whose decision may change as time goes, ms.
@@ -47,7 +48,7 @@ pub(super) struct Verdict {
     /// Where no ALLOW rule matches: what fails.
     pub(super) failed: Option<String>,
     /// What policies say that change no verdict.
-    pub(super) shadow: Option<Shadow>,
+    pub(super) shadow: Option<Watched>,
     pub(super) seen: Seen,
     /// Last second of the certificate that it rests on.
     pub(super) ends: Option<UnixTime>,
@@ -127,38 +128,10 @@ impl Verdict {
         now: Option<Now>,
         open: bool,
     ) {
-        root.metrics().count_decision(self.allowed, self.reason);
-        let changes = self.count_shadow(root);
-        let logged = match plugin {
-            _ if !self.allowed || changes => true,
-            Some(plugin) => root.logs_allowed(plugin.decision_log.allowed),
-            None => false,
-        };
-        if logged {
+        let counted = (self.allowed, self.reason);
+        if decision_log::count(root, plugin, counted, self.shadow.as_ref()) {
             self.log(root, now, open);
         }
-    }
-
-    /// Counts what policies say that change no verdict. True where they would.
-    fn count_shadow<H: Host>(&self, root: &Root<H>) -> bool {
-        let Some(shadow) = &self.shadow else {
-            return false;
-        };
-        if shadow.audit.is_some() {
-            root.metrics().count("countersign_shadow_audited");
-        }
-        let changes = shadow
-            .dry_run
-            .as_ref()
-            .is_some_and(|dry_run| dry_run.combined.is_allowed() != self.allowed);
-        if changes {
-            root.metrics().count(if self.allowed {
-                "countersign_shadow_would_deny"
-            } else {
-                "countersign_shadow_would_allow"
-            });
-        }
-        changes
     }
 
     fn log<H: Host>(&self, root: &Root<H>, now: Option<Now>, open: bool) {
@@ -247,11 +220,4 @@ impl Basis {
 
 fn position<H: Host>(root: &Root<H>) -> Option<(u64, u64)> {
     root.deny_list().map(|list| (list.epoch(), list.sequence()))
-}
-
-pub(super) fn with_note(text: String, note: Option<&str>) -> String {
-    match note {
-        Some(note) => format!("{text}: {note}"),
-        None => text,
-    }
 }

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use identity::x509::Sha256Digest;
-use policy::{Decision, Shadow};
+use policy::Decision;
 
 use crate::attributes::{CONNECTION_ID, CONNECTION_LOCAL_URI, UPSTREAM_LOCAL_URI};
-use crate::decision_log::{Line, RequestFacts};
+use crate::decision_log::{self, Line, RequestFacts, with_note};
 use crate::headers::HeaderBlock;
 use crate::host::{HeaderMap, Host};
 use crate::inbound::{Judged, Who};
@@ -115,55 +115,24 @@ impl<H: Host> Stream<H> {
         verdict: &Verdict<'_>,
         headers: Option<&HeaderBlock>,
     ) {
-        let metrics = self.root.metrics();
         if verdict.review {
             // An open request that stays open is nothing new.
             if verdict.allowed {
                 return;
             }
-            metrics.count("countersign_open_stream_reset");
+            self.root.metrics().count("countersign_open_stream_reset");
         }
-        metrics.count_decision(verdict.allowed, verdict.reason);
-        let shadow = verdict.judged().and_then(|judged| judged.shadow.as_ref());
-        let changes = shadow.is_some_and(|shadow| self.count_shadow(shadow, verdict.allowed));
-        let logged = match plugin {
-            _ if !verdict.allowed || changes => true,
-            Some(plugin) => self.root.logs_allowed(plugin.decision_log.allowed),
-            None => false,
-        };
-        if logged {
+        let watched = verdict.judged().and_then(|judged| judged.shadow.as_ref());
+        let counted = (verdict.allowed, verdict.reason);
+        let plugin = plugin.map(AsRef::as_ref);
+        if decision_log::count(&self.root, plugin, counted, watched) {
             self.log(plugin, verdict, headers);
         }
     }
 
-    /// Counts what policies say that change no verdict. True where they would.
-    fn count_shadow(&self, shadow: &Shadow, allowed: bool) -> bool {
-        let metrics = self.root.metrics();
-        if shadow.audit.is_some() {
-            metrics.count("countersign_shadow_audited");
-        }
-        let changes = shadow
-            .dry_run
-            .as_ref()
-            .is_some_and(|dry_run| dry_run.combined.is_allowed() != allowed);
-        if changes {
-            metrics.count(if allowed {
-                "countersign_shadow_would_deny"
-            } else {
-                "countersign_shadow_would_allow"
-            });
-        }
-        changes
-    }
-
-    fn log(
-        &self,
-        plugin: Option<&Rc<Plugin>>,
-        verdict: &Verdict<'_>,
-        headers: Option<&HeaderBlock>,
-    ) {
+    fn log(&self, plugin: Option<&Plugin>, verdict: &Verdict<'_>, headers: Option<&HeaderBlock>) {
         let host = self.root.host();
-        let named = plugin.map(|plugin| plugin.logged_headers());
+        let named = plugin.map(Plugin::logged_headers);
         let named = named.unwrap_or_default();
         let read;
         let facts = match (verdict.facts, headers) {
@@ -224,12 +193,5 @@ impl<H: Host> Stream<H> {
             allowed: verdict.allowed,
         }
         .write(host);
-    }
-}
-
-fn with_note(text: String, note: Option<&str>) -> String {
-    match note {
-        Some(note) => format!("{text}: {note}"),
-        None => text,
     }
 }

@@ -199,6 +199,24 @@ fn without_its_headers_a_stream_is_reset_if_policies_look_at_them() {
 }
 
 #[test]
+fn a_policy_that_is_only_tried_out_resets_no_stream_for_want_of_headers() {
+    let world = World::bare();
+    let mut config = world.inbound_config();
+    let rule = config["policies"][0]["spec"]["rules"][0].take();
+    config["policies"][0]["spec"]["rules"][0] = json!({"from": rule["from"]});
+    assert!(world.configure(&config));
+    open(&world, &world.authority.leaf(SLEEP));
+    let mut tried = world.inbound_config()["policies"][0].take();
+    tried["metadata"]["name"] = json!("tried");
+    tried["metadata"]["annotations"] = json!({"istio.io/dry-run": "true"});
+    config["policies"].as_array_mut().unwrap().push(tried);
+    assert!(world.configure(&config));
+    pass(&world, 2000);
+    assert_eq!(world.host.take_sent(), []);
+    assert_eq!(world.vm.on_request_rest(REQUEST), Action::Continue);
+}
+
+#[test]
 fn headers_are_kept_up_to_a_budget_for_all_streams() {
     let world = World::inbound();
     let big = "x".repeat(1 << 20);

@@ -2,6 +2,7 @@
 //! release line by every Envoy here of at least that line.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use envoy_config::EnvoyVersion;
@@ -58,47 +59,46 @@ async fn check(golden: &Golden, binary: &Binary, dir: &Path) {
     }
 }
 
-#[tokio::test]
-async fn bootstraps_without_the_filter_are_accepted() {
+/// Loads every case with our filter, or every one without it, into each Envoy here that is new enough. Of a case for
+/// which there is none, it is said that it was not loaded.
+async fn load(with_filter: bool) {
     let binaries = Places::of_this_process().all().unwrap();
     let pki = Pki::new();
     pki.leaf("leaf", "httpbin");
-    let mut checked = 0;
-    for golden in goldens()
-        .iter()
-        .filter(|golden| !golden.yaml.contains(".wasm.v3.Wasm"))
-    {
-        for binary in binaries
+    if with_filter {
+        fs::copy(wasm_module(), pki.dir().join("countersign_filter.wasm")).unwrap();
+    }
+    let mut loaded = 0;
+    for golden in goldens() {
+        if golden.yaml.contains(".wasm.v3.Wasm") != with_filter {
+            continue;
+        }
+        let mut able = binaries
             .iter()
             .filter(|binary| binary.version() >= golden.envoy)
-        {
-            check(golden, binary, pki.dir()).await;
-            checked += 1;
+            .peekable();
+        if able.peek().is_none() {
+            let path = golden.path.display();
+            let said = format!("NOT RUN: no Envoy here is new enough for {path}\n");
+            // Past the harness, which keeps to itself what passing tests print.
+            std::io::stderr().write_all(said.as_bytes()).unwrap();
+        }
+        for binary in able {
+            check(&golden, binary, pki.dir()).await;
+            loaded += 1;
         }
     }
-    assert!(checked >= 8, "only {checked} loads");
+    assert!(loaded >= 8, "only {loaded} loads");
+}
+
+#[tokio::test]
+async fn bootstraps_without_the_filter_are_accepted() {
+    load(false).await;
 }
 
 #[tokio::test]
 async fn bootstraps_with_the_filter_are_accepted() {
-    let binaries = Places::of_this_process().all().unwrap();
-    let pki = Pki::new();
-    pki.leaf("leaf", "httpbin");
-    fs::copy(wasm_module(), pki.dir().join("countersign_filter.wasm")).unwrap();
-    let mut checked = 0;
-    for golden in goldens()
-        .iter()
-        .filter(|golden| golden.yaml.contains(".wasm.v3.Wasm"))
-    {
-        for binary in binaries
-            .iter()
-            .filter(|binary| binary.version() >= golden.envoy)
-        {
-            check(golden, binary, pki.dir()).await;
-            checked += 1;
-        }
-    }
-    assert!(checked >= 8, "only {checked} loads");
+    load(true).await;
 }
 
 /// The control: what these tests look for can fail.

@@ -2,9 +2,10 @@
 
 use identity::x509::Sha256Digest;
 
-use crate::matcher::{CertificateTest, KeyBits, Presence, TextSet};
-
-use super::report::{Path, Report};
+use crate::{
+    matcher::{CertificateTest, KeyBits, Presence, TextSet},
+    report::{Path, Report},
+};
 
 /// The attributes of a certificate that conditions know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,16 +3,11 @@
 use crate::{
     authorization_policy as schema,
     error::Problem,
+    report::{Path, Report},
     rule::{Condition, Field},
 };
 
-use super::{
-    certificate::Attribute,
-    fields::Fields,
-    limits,
-    report::{Path, Report},
-    values::Kind,
-};
+use super::{certificate::Attribute, fields::Fields, limits, values::Kind};
 
 /// Appends the conditions that `written` stands for: one for `values`, one for `notValues`.
 pub(super) fn compile(

@@ -3,15 +3,12 @@
 use crate::{
     authorization_policy::{Operation, Source},
     error::Problem,
+    report::{Path, Report},
     rule::{Clause, Condition, Field},
     scope::Scope,
 };
 
-use super::{
-    report::{Path, Report},
-    trust_domain::TrustDomains,
-    values::Kind,
-};
+use super::{trust_domain::TrustDomains, values::Kind};
 
 /// What values are compiled with.
 pub(super) struct Fields<'s> {

@@ -6,6 +6,7 @@ use crate::{
         CidrSet, NamespaceSet, PathSet, PathTemplate, Presence, RequestPrincipalClaims,
         RequestPrincipalPattern, ServiceAccountPattern, TextSet, parse_cidr,
     },
+    report::{Path, Report},
     rule::{MetadataTest, Test},
 };
 
@@ -13,7 +14,6 @@ use super::{
     certificate::{self, Attribute},
     fields::Fields,
     limits,
-    report::{Path, Report},
 };
 
 /// What a list of values is compared with.

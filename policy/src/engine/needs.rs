@@ -1,17 +1,23 @@
-//! What loaded policies look at.
+//! What loaded policies look at: those that decide, and those that only watch.
 
 use std::collections::BTreeSet;
 
 use crate::{
-    compile::Rules,
+    compile::{Rules, Verdicts},
     peer_authentication::MtlsModes,
     rule::{Rule, Test},
 };
 
-/// What the loaded policies look at. Whoever builds a [`Request`] need not read the rest, and must deny
-/// ([`crate::NotEvaluable`]) if something named here exists but cannot be read.
+/// What loaded policies look at. Whoever builds a [`Request`] need not read the rest.
+///
+/// If something exists but cannot be read, the request is to be denied ([`crate::NotEvaluable`]) where
+/// [`PolicySet::needs`] names it. Where only [`PolicySet::shadow_needs`] does, [`PolicySet::shadow`] is not to be
+/// asked about that request, and the verdict stays what it is.
 ///
 /// [`Request`]: crate::Request
+/// [`PolicySet::needs`]: crate::PolicySet::needs
+/// [`PolicySet::shadow_needs`]: crate::PolicySet::shadow_needs
+/// [`PolicySet::shadow`]: crate::PolicySet::shadow
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Needs {
@@ -27,7 +33,7 @@ pub struct Needs {
     pub host: bool,
     /// [`crate::Request::method`].
     pub method: bool,
-    /// [`crate::Request::path`]; unless only AUDIT and dry-run policies look at it, paths must be in normal form.
+    /// [`crate::Request::path`]; of what is enforced, it says that paths must be in normal form, too.
     pub path: bool,
     /// [`crate::Request::headers`].
     pub headers: bool,
@@ -44,29 +50,106 @@ pub struct Needs {
 }
 
 /// A namespace of dynamic metadata and a path in it.
-pub(super) type MetadataKey = (Box<str>, [Box<str>; 1]);
+type MetadataKey = (Box<str>, [Box<str>; 1]);
+
+impl Needs {
+    /// Whether something of it is among the headers of a request.
+    #[must_use]
+    pub const fn request_headers(self) -> bool {
+        self.host || self.method || self.path || self.headers
+    }
+
+    /// What is in this one or in the other.
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self {
+            source_ip: self.source_ip | other.source_ip,
+            destination_ip: self.destination_ip | other.destination_ip,
+            destination_port: self.destination_port | other.destination_port,
+            sni: self.sni | other.sni,
+            host: self.host | other.host,
+            method: self.method | other.method,
+            path: self.path | other.path,
+            headers: self.headers | other.headers,
+            remote_ip: self.remote_ip | other.remote_ip,
+            claims: self.claims | other.claims,
+            metadata: self.metadata | other.metadata,
+            certificate: self.certificate | other.certificate,
+            now: self.now | other.now,
+        }
+    }
+
+    /// What is in this one and not in the other.
+    const fn without(self, other: Self) -> Self {
+        Self {
+            source_ip: self.source_ip & !other.source_ip,
+            destination_ip: self.destination_ip & !other.destination_ip,
+            destination_port: self.destination_port & !other.destination_port,
+            sni: self.sni & !other.sni,
+            host: self.host & !other.host,
+            method: self.method & !other.method,
+            path: self.path & !other.path,
+            headers: self.headers & !other.headers,
+            remote_ip: self.remote_ip & !other.remote_ip,
+            claims: self.claims & !other.claims,
+            metadata: self.metadata & !other.metadata,
+            certificate: self.certificate & !other.certificate,
+            now: self.now & !other.now,
+        }
+    }
+}
 
 /// [`Needs`] with the names of what is looked up by name.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct LookedAt {
     pub(super) needs: Needs,
-    pub(super) claim_paths: BTreeSet<Box<[Box<str>]>>,
-    pub(super) metadata_keys: BTreeSet<MetadataKey>,
+    claim_paths: BTreeSet<Box<[Box<str>]>>,
+    metadata_keys: BTreeSet<MetadataKey>,
 }
 
 impl LookedAt {
-    pub(super) fn by(rules: &Rules, mtls: &MtlsModes) -> Self {
+    /// By what decides.
+    pub(super) fn by_enforced(rules: &Rules, mtls: &MtlsModes) -> Self {
+        let Verdicts { deny, allow, .. } = &rules.enforced;
         let mut looked_at = Self::default();
         looked_at.needs.destination_port = mtls.ports().next().is_some();
-        let verdicts = [&rules.enforced, &rules.dry_run];
-        let rules = verdicts
-            .into_iter()
-            .flat_map(|verdicts| [&verdicts.deny, &verdicts.allow])
-            .chain([&rules.audit]);
-        for condition in rules.flatten().flat_map(Rule::conditions) {
-            looked_at.add(&condition.test);
-        }
+        looked_at.add_all(&[deny, allow]);
         looked_at
+    }
+
+    /// The needs are those of what never changes a verdict, besides those of what is enforced; the names are those
+    /// of both. A claim is something besides also where what decides looks at other claims.
+    pub(super) fn by_shadow(rules: &Rules, enforced: &Self) -> Self {
+        let Verdicts { deny, allow, .. } = &rules.dry_run;
+        let mut all = Self::default();
+        let shadow = [deny, allow, &rules.audit];
+        if shadow.iter().all(|rules| rules.is_empty()) {
+            return all;
+        }
+        all.add_all(&[&rules.enforced.deny, &rules.enforced.allow]);
+        all.add_all(&shadow);
+        all.needs = Needs {
+            claims: all.claim_paths.len() > enforced.claim_paths.len(),
+            metadata: all.metadata_keys.len() > enforced.metadata_keys.len(),
+            ..all.needs.without(enforced.needs)
+        };
+        all
+    }
+
+    /// The claims, each as a path.
+    pub(super) fn claim_paths(&self) -> impl Iterator<Item = &[Box<str>]> {
+        self.claim_paths.iter().map(AsRef::as_ref)
+    }
+
+    /// The keys of metadata.
+    pub(super) fn metadata_keys(&self) -> impl Iterator<Item = (&str, &[Box<str>])> {
+        let keys = self.metadata_keys.iter();
+        keys.map(|(namespace, path)| (namespace.as_ref(), path.as_slice()))
+    }
+
+    fn add_all(&mut self, rules: &[&Vec<Rule>]) {
+        for rule in rules.iter().copied().flatten() {
+            rule.conditions().for_each(|one| self.add(&one.test));
+        }
     }
 
     fn add(&mut self, test: &Test) {
@@ -93,8 +176,9 @@ impl LookedAt {
             },
             Test::RequestPrincipal(_, names) => {
                 needs.claims = true;
-                let paths = [&names.issuer, &names.subject].map(|path| path.clone().into());
-                self.claim_paths.extend(paths);
+                for path in [&names.issuer, &names.subject] {
+                    self.claim_paths.insert(path.as_slice().into());
+                }
             }
             Test::Claim(path, _) => {
                 needs.claims = true;

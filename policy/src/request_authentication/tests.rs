@@ -211,6 +211,7 @@ fn targets_are_checked_and_a_sidecar_ignores_what_has_them() {
         paths(json!({"targetRefs": [{"kind": "Pod", "name": "", "namespace": "n"}]})),
         ["name", "namespace", "kind"].map(|field| format!("spec.targetRefs[0].{field}"))
     );
+    assert_eq!(paths(json!({"targetRefs": []})), ["spec.targetRefs"]);
     assert_eq!(
         paths(json!({"selector": {}, "targetRefs": [service]})),
         ["spec.targetRefs"]

@@ -1,13 +1,9 @@
 //! The checks of Istio's admission, and a few that are stricter.
 
-use super::{
-    ClaimToHeader, JwtHeader, JwtRule, KIND, Presence, RequestAuthentication,
-    RequestAuthenticationSpec, jwks,
-};
+use super::{ClaimToHeader, JwtHeader, JwtRule, KIND, Presence, RequestAuthentication, jwks};
 use crate::{
-    authentication::Report,
-    compile::{limits, resource::TARGETS},
     error::{CompileError, Problem},
+    report::Report,
 };
 
 /// Rules of a resource; Istio takes 4,096 of them, Envoy tries each provider on each request.
@@ -21,14 +17,16 @@ pub(super) const MAX_JWKS_BYTES: usize = 128 * 1_024;
 
 pub(super) fn resource(resource: &RequestAuthentication) -> Vec<CompileError> {
     let written = (resource.api_version.as_str(), resource.kind.as_str());
-    let mut report = Report::of(KIND, 0, written, &resource.metadata);
+    let mut report = Report::new(KIND, 0, &resource.metadata);
+    report.head(written, &resource.metadata);
+    report.creation(&resource.metadata);
     let spec = &resource.spec;
-    report.selector(spec.selector.as_ref());
-    targets(spec, &mut report);
+    let selector = spec.selector.as_ref();
+    report.selector(selector);
+    let targets = spec.target_refs.as_deref();
+    report.targets(selector, spec.target_ref.as_ref(), targets);
     let rules = spec.jwt_rules.as_deref().unwrap_or_default();
-    if rules.len() > MAX_RULES {
-        report.too_many("spec.jwtRules", rules.len(), "rules", MAX_RULES);
-    }
+    report.limit("spec.jwtRules", rules.len(), "rules", MAX_RULES);
     for (index, rule) in rules.iter().take(MAX_RULES).enumerate() {
         let path = format!("spec.jwtRules[{index}]");
         Fields {
@@ -38,46 +36,6 @@ pub(super) fn resource(resource: &RequestAuthentication) -> Vec<CompileError> {
         .check(rule);
     }
     report.finish()
-}
-
-/// Istio's rules for `targetRefs`: one way of selecting, nothing of another namespace.
-fn targets(spec: &RequestAuthenticationSpec, report: &mut Report) {
-    let ways = [
-        ("spec.selector", spec.selector.is_some()),
-        ("spec.targetRef", spec.target_ref.is_some()),
-        ("spec.targetRefs", spec.target_refs.is_some()),
-    ];
-    let written: Vec<_> = ways.iter().filter(|(_, there)| *there).collect();
-    if let [(other, _), .., (path, _)] = written.as_slice() {
-        report.problem(*path, Problem::Conflict { other });
-    }
-    let many = spec.target_refs.as_deref().unwrap_or_default();
-    if many.len() > limits::MAX_TARGET_REFS {
-        let (found, limit) = (many.len(), limits::MAX_TARGET_REFS);
-        report.too_many("spec.targetRefs", found, "targets", limit);
-    }
-    let many = many.iter().enumerate();
-    let many = many.map(|(index, target)| (format!("spec.targetRefs[{index}]"), target));
-    let one = spec.target_ref.iter();
-    for (path, target) in one
-        .map(|target| ("spec.targetRef".to_owned(), target))
-        .chain(many)
-    {
-        if target.name.is_empty() {
-            let expected = "the target's name";
-            report.problem(format!("{path}.name"), Problem::Missing { expected });
-        }
-        if let Some(namespace) = &target.namespace {
-            let expected = "left out: a target is always in the resource's namespace";
-            report.invalid(format!("{path}.namespace"), namespace, expected);
-        }
-        let kind = (target.group.as_str(), target.kind.as_str());
-        if !TARGETS.contains(&kind) {
-            let found = format!("{}/{}", target.group, target.kind);
-            let expected = "a Service, ServiceEntry, Gateway or GatewayClass with its group";
-            report.invalid(format!("{path}.kind"), &found, expected);
-        }
-    }
 }
 
 struct Fields<'r> {

@@ -100,7 +100,7 @@ pub(crate) fn explain(
     }
     let told = request.metadata.iter().flatten().all(is_tellable)
         && (!mesh.only_metadata || request.payload.iter().all(is_tellable_payload));
-    if denied_as("attribute_unreadable") && !told {
+    if (denied_as("attribute_unreadable") || only_the_shadow_is_missing(native, ours)) && !told {
         return Some(Explained::MetadataOfOtherType);
     }
     if denied_as("path_not_normalized") && is_odd_path(&request.path) {
@@ -108,6 +108,17 @@ pub(crate) fn explain(
     }
     let joined = envoy < EnvoyVersion::new(1, 38) && has_header_twice(request);
     joined.then_some(Explained::SeveralHeaderValues)
+}
+
+/// The verdict is the same and its policy, but policies that never change it were not asked.
+fn only_the_shadow_is_missing(native: &Outcome, ours: &Ours) -> bool {
+    let without_shadow = Outcome {
+        audit: None,
+        dry_run_deny: None,
+        dry_run_allow: None,
+        ..native.clone()
+    };
+    ours.shadow_unreadable && ours.outcome == without_shadow
 }
 
 /// What the filter says about URI SANs that are no SPIFFE ID.

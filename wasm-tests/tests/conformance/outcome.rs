@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Ours {
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
+    /// Whether policies that never change a verdict were not asked, as what they look at could not be read.
+    pub(crate) shadow_unreadable: bool,
 }
 
 /// Headers of the answer that carry what Envoy's own filters say, and where they say it.
@@ -127,5 +129,6 @@ pub(crate) fn ours(passed: bool, line: Option<&Value>) -> Result<Ours, String> {
             dry_run_allow: text(&line["shadow"]["dryRun"]["allow"]),
         },
         reason: text(&line["reason"]).unwrap_or_default(),
+        shadow_unreadable: line["shadow"]["unreadable"].is_string(),
     })
 }

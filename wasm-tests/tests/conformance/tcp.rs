@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::client::{Connection, Tls};
-use crate::envoy::{Running, Setting, Side, named};
+use crate::envoy::{Running, Setting, Side, named, providers};
 use crate::group::Group;
 use crate::outcome::{self, Outcome};
 use crate::report::Report;
@@ -180,6 +180,7 @@ async fn start(setting: &Setting<'_>, groups: &[Group], log: &Path) -> Running {
         let mut spec = TcpServer::new("conformance-tcp", listener, app.into(), setting.tls.clone());
         spec.envoy = setting.binary.version();
         spec.admin = Admin::Unix(setting.dir.join("admin.sock"));
+        spec.mesh.extension_providers = providers(group);
         spec.filter = InboundFilter::Wasm {
             module: setting.module.clone(),
             config: Box::new(setting.config(group, "tcp")),
@@ -210,8 +211,13 @@ fn chain(template: &Value, group: &Group, number: usize, side: Side) -> Value {
         .remove("alpn_protocols");
     chain["filter_chain_match"] = json!({"application_protocols": [side.alpn(number)]});
     named(&mut chain["filters"], &side.alpn(number));
+    let filters = chain["filters"].as_array_mut().expect("filters");
+    // What our filter decides is compared, not what a provider says behind it.
+    filters.retain(|filter| {
+        let kind = filter["typed_config"]["@type"].as_str().expect("a type");
+        !kind.ends_with(".ExtAuthz") && !kind.ends_with(".RBAC")
+    });
     if side == Side::Native {
-        let filters = chain["filters"].as_array_mut().expect("filters");
         let proxy = filters.pop().expect("a proxy");
         filters.clear();
         filters.extend(group.native.observers.iter().cloned());

@@ -1,4 +1,5 @@
-//! External authorization services: one over gRPC, one over HTTP. Both refuse paths with `refuse` in them.
+//! External authorization services: one over gRPC, one over HTTP. Both refuse paths with `refuse` in them; about a
+//! TCP connection the first is asked by its client's name.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 
-/// What the provider was asked, path by path.
+/// What the provider was asked, path by path or name by name.
 type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A running service; dropping it ends it.
@@ -32,9 +33,14 @@ pub(crate) struct Authorizer {
 
 impl Authorizer {
     pub(crate) async fn grpc() -> Self {
-        Self::start(|listener, asked| async move {
+        Self::slow_grpc(Duration::ZERO).await
+    }
+
+    /// One that takes its time.
+    pub(crate) async fn slow_grpc(pause: Duration) -> Self {
+        Self::start(move |listener, asked| async move {
             tonic::transport::Server::builder()
-                .add_service(AuthorizationServer::new(ByPath(asked)))
+                .add_service(AuthorizationServer::new(ByPath(asked, pause)))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .unwrap_or_default();
@@ -106,7 +112,7 @@ impl Drop for Authorizer {
     }
 }
 
-struct ByPath(Asked);
+struct ByPath(Asked, Duration);
 
 #[tonic::async_trait]
 impl Authorization for ByPath {
@@ -115,15 +121,18 @@ impl Authorization for ByPath {
         request: tonic::Request<CheckRequest>,
     ) -> Result<tonic::Response<CheckResponse>, Status> {
         let request = request.into_inner();
-        let attributes = request.attributes.and_then(|attributes| attributes.request);
-        let http = attributes.and_then(|request| request.http);
-        let path = http.map(|http| http.path).unwrap_or_default();
+        let attributes = request.attributes.unwrap_or_default();
+        let http = attributes.request.and_then(|request| request.http);
+        let client = attributes.source.map(|peer| peer.principal);
+        let path = http.map(|http| http.path).filter(|path| !path.is_empty());
+        let path = path.or(client).unwrap_or_default();
         let status = if path.contains("refuse") {
             Status::permission_denied("the provider refuses")
         } else {
             Status::ok("the provider consents")
         };
         self.0.lock().expect("no test panics in there").push(path);
+        tokio::time::sleep(self.1).await;
         Ok(tonic::Response::new(CheckResponse::with_status(status)))
     }
 }

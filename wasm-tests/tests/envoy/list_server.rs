@@ -9,22 +9,68 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
-use wasm_tests::fixtures::deny_list::{ListSigner, ListSpec};
+use wasm_tests::fixtures::deny_list::{ListSigner, ListSpec, delta, full};
 
 use crate::support::now;
 
 /// Seconds after which the list is signed anew.
 const PERIOD: u64 = 10;
 
-struct List {
-    signer: ListSigner,
+/// A list as it travels.
+struct Signed {
     spec: ListSpec,
-    /// The list with all its entries, as it travels.
+    head: Value,
+    entries: Vec<u8>,
+    /// With all its entries.
     full: Vec<u8>,
-    /// What changed since the one before it, as it travels.
+    /// What changed since the one before it.
     changes: Vec<u8>,
+}
+
+impl Signed {
+    /// A list, and what changed in it since `older`; nothing if there was none.
+    fn new(signer: &ListSigner, spec: ListSpec, older: Option<&ListSpec>) -> Self {
+        let (head, entries) = (spec.head(), spec.entries_bytes());
+        let jws = signer.sign_parts(&signer.header(), &head);
+        let changes = older.map(|older| delta(jws.as_bytes(), older, &spec.changes_since(older)));
+        Self {
+            full: full(jws.as_bytes(), &entries),
+            changes: changes.unwrap_or_default(),
+            spec,
+            head,
+            entries,
+        }
+    }
+
+    /// The next list with the same entries. A long list would take seconds to be put together anew, and whoever asks
+    /// gives up after one.
+    fn renew(&mut self, signer: &ListSigner) {
+        let older = ListSpec {
+            entries: Vec::new(),
+            ..self.spec
+        };
+        let next = ListSpec::at(now(), older.sequence + 1);
+        for (field, value) in [
+            ("sequence", next.sequence),
+            ("issued", next.issued),
+            ("expires", next.expires),
+        ] {
+            self.head[field] = value.into();
+        }
+        let jws = signer.sign_parts(&signer.header(), &self.head);
+        self.full = full(jws.as_bytes(), &self.entries);
+        self.changes = delta(jws.as_bytes(), &older, &[]);
+        let entries = std::mem::take(&mut self.spec.entries);
+        self.spec = ListSpec { entries, ..next };
+    }
+}
+
+struct List {
+    signer: Arc<ListSigner>,
+    signed: Signed,
     polls: u64,
     /// Bytes of lists that were asked for.
     served: usize,
@@ -32,33 +78,21 @@ struct List {
 
 impl List {
     fn new(signer: ListSigner) -> Self {
-        let spec = ListSpec::at(now(), 1);
         Self {
-            full: signer.sign(&spec),
-            changes: Vec::new(),
-            signer,
-            spec,
+            signed: Signed::new(&signer, ListSpec::at(now(), 1), None),
+            signer: Arc::new(signer),
             polls: 0,
             served: 0,
         }
     }
 
-    /// Signs a list with these entries.
-    fn sign(&mut self, entries: Vec<(String, &'static str)>) {
-        let mut next = ListSpec::at(now(), self.spec.sequence + 1);
-        next.entries = entries;
-        self.full = self.signer.sign(&next);
-        self.changes = self.signer.sign_changes(&next, &self.spec);
-        self.spec = next;
-    }
-
     /// What a filter that holds the list of this sequence is told; `None` for nothing.
     fn since(&mut self, epoch: u64, sequence: u64) -> Option<Vec<u8>> {
-        let own = self.spec.sequence;
+        let own = self.signed.spec.sequence;
         let update = match (epoch, sequence) {
             (1, held) if held == own => return None,
-            (1, held) if held + 1 == own => &self.changes,
-            _ => &self.full,
+            (1, held) if held + 1 == own => &self.signed.changes,
+            _ => &self.signed.full,
         };
         self.served += update.len();
         Some(update.clone())
@@ -100,8 +134,21 @@ impl ListServer {
 
     /// Replaces the entries and signs a new list.
     pub(crate) fn publish(&self, entries: &[(String, &'static str)]) {
-        let mut list = self.list.lock().expect("no test panics in there");
-        list.sign(entries.to_vec());
+        let lock = || self.list.lock().expect("no test panics in there");
+        loop {
+            let list = lock();
+            let (signer, older) = (Arc::clone(&list.signer), list.signed.spec.clone());
+            // A long list takes seconds, and whoever asks meanwhile would be counted after he has given up.
+            drop(list);
+            let mut spec = ListSpec::at(now(), older.sequence + 1);
+            spec.entries = entries.to_vec();
+            let signed = Signed::new(&signer, spec, Some(&older));
+            let mut list = lock();
+            if list.signed.spec.sequence == older.sequence {
+                list.signed = signed;
+                return;
+            }
+        }
     }
 
     /// How often it was asked.
@@ -144,9 +191,9 @@ async fn serve(stream: UnixStream, list: Arc<Mutex<List>>) {
 fn answer(request: &Request<Incoming>, list: &Mutex<List>) -> Response<Full<Bytes>> {
     let mut list = list.lock().expect("no test panics in there");
     list.polls += 1;
-    if now() >= list.spec.issued + PERIOD {
-        let entries = list.spec.entries.clone();
-        list.sign(entries);
+    if now() >= list.signed.spec.issued + PERIOD {
+        let signer = Arc::clone(&list.signer);
+        list.signed.renew(&signer);
     }
     let (status, body) = match held(request) {
         _ if request.uri().path() != "/v1/denylist" => (404, None),

@@ -23,6 +23,7 @@ mod reload;
 mod revocation;
 mod running;
 mod sessions;
+mod side_by_side;
 mod streams;
 mod support;
 mod tcp;

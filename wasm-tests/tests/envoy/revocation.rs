@@ -12,6 +12,8 @@ use crate::list_server::ListServer;
 use crate::running::ServerUnderTest;
 use crate::support::{World, assert_forbidden, eventually};
 
+/// Length of an entry of a list.
+const RECORD_BYTES: usize = 40;
 /// From the list's publication to the first 403.
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -200,14 +202,17 @@ async fn one_worker_asks_for_all_and_is_told_what_changed() {
         .connect(&world.tls("sleep", &client), Version::Http1)
         .await
         .expect("a handshake");
-    eventually("all entries", Duration::from_secs(5), async || {
-        list.served() > 3_999_000
-    })
-    .await;
-    eventually("the first list", Duration::from_secs(5), async || {
+    let all = many.len() * RECORD_BYTES;
+    let limit = Duration::from_secs(20);
+    eventually("all entries", limit, async || list.served() >= all).await;
+    eventually("the first list", limit, async || {
         connection.get("/get").await.expect("an answer").status == 200
     })
     .await;
+    // A second worker that asked for all would have done so by now.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let first = list.served();
+    assert!(first < 2 * all, "{first} bytes, all entries are {all}");
     let (polls, served) = (list.polls(), list.served());
     tokio::time::sleep(Duration::from_secs(5)).await;
     let polled = list.polls() - polls;

@@ -50,7 +50,7 @@ async fn an_expired_certificate_cannot_connect() {
 async fn a_certificate_that_expires_is_refused_on_its_open_connection() {
     let world = World::new();
     let server = world.server(&only_sleep(&world)).await;
-    let short = world.authority.issue(&LeafSpec::of(SLEEP).valid(-60, 8));
+    let short = world.short_lived(SLEEP, 8);
     let tls = world.tls("short", &short);
     let mut connection = server
         .connect(&tls, Version::Http1)
@@ -79,7 +79,7 @@ async fn our_bootstrap_resumes_no_session() {
 
 async fn refuses_resumed_sessions(world: World) {
     let server = resuming_server(&world).await;
-    let short = world.authority.issue(&LeafSpec::of(SLEEP).valid(-60, 8));
+    let short = world.short_lived(SLEEP, 8);
     let tls = world.tls_with("short", &short, Resumption::WhenOffered);
     assert_eq!(
         server.get(&tls, "/get").await.expect("an answer").status,

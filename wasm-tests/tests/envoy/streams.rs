@@ -9,14 +9,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use wasm_tests::fixtures::ca::LeafSpec;
 use wasm_tests::fixtures::config::{ConfigSpec, authorization_policy};
 use wasm_tests::fixtures::{IMPOSTOR, SLEEP};
 
 use crate::list_server::ListServer;
 use crate::reload::{Discovered, file};
 use crate::running::ServerUnderTest;
-use crate::support::{World, eventually, now};
+use crate::support::{World, eventually};
 
 use self::app::App;
 
@@ -359,13 +358,10 @@ async fn so_it_ends_them_in_the_oldest_supported_envoy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_ends_takes_its_open_streams_with_it() {
-    let (world, begun) = (World::new(), now());
+    let world = World::new();
     let app = App::start().await;
     let server = scene(&world, &only(&world, &["sleep"]), &app, None, |_| {}).await;
-    let since = i64::try_from(now() - begun).expect("seconds");
-    let short = world
-        .authority
-        .issue(&LeafSpec::of(SLEEP).valid(-60, since + 4));
+    let short = world.short_lived(SLEEP, 4);
     let ends = Instant::now() + Duration::from_secs(5);
     let tls = world.tls("short", &short);
     let opened = opened(&server, &tls).await;

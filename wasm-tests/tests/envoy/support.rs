@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use wasm_tests::artefact;
 use wasm_tests::fixtures::HTTPBIN;
-use wasm_tests::fixtures::ca::{Authority, Leaf};
+use wasm_tests::fixtures::ca::{Authority, Leaf, LeafSpec};
 use wasm_tests::fixtures::config::ConfigSpec;
 
 use crate::running::{ClientUnderTest, Failed, Running, ServerUnderTest, report};
@@ -35,6 +35,8 @@ const ATTEMPTS: u32 = 3;
 /// A folder, an authority, an Envoy and the filter.
 pub(crate) struct World {
     dir: TempDir,
+    /// When it was made, seconds since the epoch: the authority counts from there.
+    born: u64,
     pub(crate) authority: Authority,
     pub(crate) binary: Binary,
     pub(crate) module: PathBuf,
@@ -45,22 +47,26 @@ impl World {
         Self::with(lab::envoy::find().unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// With the oldest release line the project supports.
+    /// With the oldest release line the project supports: the Envoy that was named if it is of that line, else the
+    /// oldest one there is.
     pub(crate) fn oldest() -> Self {
-        let oldest = format!("{}.", envoy_config::EnvoyVersion::OLDEST);
+        let is_oldest = |binary: &Binary| binary.version() == envoy_config::EnvoyVersion::OLDEST;
+        let named = lab::envoy::find().ok().filter(is_oldest);
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/envoy");
-        let folders = fs::read_dir(&tools)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
-        let found = folders
-            .filter(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(&oldest))
-            })
-            .find_map(|path| Binary::at(path.join("envoy")).ok());
-        Self::with(found.unwrap_or_else(|| panic!("no Envoy {oldest}x in {}", tools.display())))
+        let among_tools = || {
+            let folders = fs::read_dir(&tools).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+            paths.sort();
+            let mut binaries = paths
+                .into_iter()
+                .filter_map(|path| Binary::at(path.join("envoy")).ok());
+            binaries.find(is_oldest)
+        };
+        let found = named.or_else(among_tools);
+        Self::with(found.unwrap_or_else(|| {
+            let oldest = envoy_config::EnvoyVersion::OLDEST;
+            panic!("no Envoy {oldest}.x in {}", tools.display())
+        }))
     }
 
     fn with(binary: Binary) -> Self {
@@ -72,10 +78,12 @@ impl World {
         );
         let module = module.canonicalize().expect("it is there");
         let dir = TempDir::new().expect("a folder");
-        let authority = Authority::new(now());
+        let born = now();
+        let authority = Authority::new(born);
         fs::write(dir.path().join("root.pem"), &authority.root_pem).expect("writable");
         Self {
             dir,
+            born,
             authority,
             binary,
             module,
@@ -88,6 +96,21 @@ impl World {
 
     pub(crate) fn root(&self) -> PathBuf {
         self.path("root.pem")
+    }
+
+    /// What this Envoy says when it refuses a bootstrap that it does not understand.
+    pub(crate) async fn refusal(&self, bootstrap: &Value) -> String {
+        let config = self.path("refused.json");
+        fs::write(&config, bootstrap.to_string()).expect("writable");
+        let refused = lab::envoy::validate(&self.binary, &config).await;
+        report(&refused.expect_err("an Envoy that is too old"))
+    }
+
+    /// A certificate that ends so many seconds from this call, however long the Envoys took to start.
+    pub(crate) fn short_lived(&self, id: &str, seconds: u32) -> Leaf {
+        let since = i64::try_from(now() - self.born).expect("a short test");
+        let spec = LeafSpec::of(id).valid(-60, since + i64::from(seconds));
+        self.authority.issue(&spec)
     }
 
     /// Writes chain and key of a leaf; the root is the world's.

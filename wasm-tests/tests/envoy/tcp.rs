@@ -1,5 +1,6 @@
 //! TCP through the built filter: what gets through to whom, and when the application is connected to.
 
+mod custom;
 mod inbound;
 mod outbound;
 mod table;
@@ -19,7 +20,7 @@ use wasm_tests::fixtures::ca::Leaf;
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal};
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
 
-use crate::running::{Failed, Running, decisions};
+use crate::running::{Failed, Running, decisions, report};
 use crate::support::{World, loopback, plugin_config};
 
 /// Longer than anything that comes takes to come.
@@ -98,6 +99,53 @@ async fn serve(
         app,
         admin,
     }
+}
+
+/// A world whose Envoy can have our filter before a TCP application. There is none where the Envoy is too old
+/// (docs/tcp.md); then `TcpServer` must refuse such a server and say why.
+fn inbound_world() -> Option<World> {
+    let world = World::new();
+    let envoy = world.binary.version();
+    if envoy.has_upstream_connect_mode() {
+        return Some(world);
+    }
+    let tls = world.files("refused", &world.authority.svid(HTTPBIN));
+    let mut spec = TcpServer::new("refused", loopback(1), loopback(2).into(), tls);
+    spec.envoy = envoy;
+    spec.filter = InboundFilter::Wasm {
+        module: world.module.clone(),
+        config: Box::new(plugin_config(&only_sleep(&world))),
+    };
+    let refused = spec.bootstrap().expect_err("an Envoy that is too old");
+    let said = report(&refused);
+    assert!(said.contains("before 1.37 Envoy neither shows"), "{said}");
+    eprintln!("inbound TCP is refused for Envoy {envoy}, as documented");
+    None
+}
+
+/// A world whose TCP proxy can take bytes before it is connected. An older Envoy must refuse what the test would set:
+/// then bytes cannot come early.
+async fn early_data_world() -> Option<World> {
+    let world = World::new();
+    if world.binary.version().has_upstream_connect_mode() {
+        return Some(world);
+    }
+    let tls = world.files("early", &world.authority.svid(HTTPBIN));
+    let mut spec = TcpServer::new("early", loopback(1), loopback(2).into(), tls);
+    spec.envoy = world.binary.version();
+    let bootstrap = spec.bootstrap().unwrap_or_else(|error| panic!("{error}"));
+    let mut json = serde_json::to_value(bootstrap).expect("JSON");
+    let config = world.path("early.json");
+    std::fs::write(&config, json.to_string()).expect("writable");
+    let good = lab::envoy::validate(&world.binary, &config).await;
+    good.unwrap_or_else(|error| panic!("{}", report(&error)));
+    tcp_proxy(&mut json, |proxy| {
+        proxy["max_early_data_bytes"] = json!(1024)
+    });
+    let said = world.refusal(&json).await;
+    assert!(said.contains("max_early_data_bytes"), "{said}");
+    eprintln!("Envoy {} has no early data", world.binary.release());
+    None
 }
 
 /// A TCP server with our filter.

@@ -1,12 +1,12 @@
 //! The Envoy between an application and the TCP servers it calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use identity::SpiffeId;
-use policy::config::{Direction, PluginConfig};
+use policy::config::PluginConfig;
 
 use super::filters::Connect;
 use super::server::check_protocol;
@@ -18,11 +18,13 @@ use crate::bootstrap::Bootstrap;
 use crate::cluster::{Cluster, OutlierDetection, TcpClusterParts};
 use crate::error::{Checks, HoldRule, Problem, SpecErrors};
 use crate::listener::Listener;
-use crate::plugin::{check_plugin, with_clusters};
+use crate::plugin::with_clusters;
+use crate::sidecar::checks::{Once, check_one_agent, check_outbound, check_rest};
 use crate::sidecar::upstream::{check_cluster_name, check_endpoint};
 use crate::sidecar::{Hold, OutboundFilter, SanMatchers, agent_clusters};
 use crate::tls::{TlsSource, TransportSocket};
 use crate::version::EnvoyVersion;
+use crate::wasm::PluginName;
 
 /// TCP servers that share a set of identities, and where the application connects to reach them.
 #[derive(Clone, Debug)]
@@ -215,7 +217,9 @@ impl TcpClient {
     fn wasm(&self) -> Result<Option<NetworkFilter>, Problem> {
         let filter = self.filter.as_ref().map(|filter| {
             let config = self.named(&filter.config);
-            NetworkFilter::wasm("countersign-outbound-tcp", &filter.module, &config)
+            // One configuration for all listeners, whichever there are.
+            let id = PluginName::new("countersign-outbound-tcp", &config, &self.node_id);
+            NetworkFilter::wasm(id, &filter.module, &config)
         });
         filter.transpose()
     }
@@ -236,74 +240,27 @@ impl TcpClient {
             upstream.check(&path, self.filter.is_some(), checks);
         }
         self.check_filter(checks);
-        if let Some(socket) = &self.agent_http {
-            checks.socket_path("agentHttp", socket);
-        }
-        if let Admin::Unix(socket) = &self.admin {
-            checks.socket_path("admin", socket);
-        }
-        if let Some(log) = &self.access_log {
-            checks.file_path("accessLog", log);
-        }
-        checks.age("connectionAge", self.connection_age);
+        let (agent, log) = (self.agent_http.as_deref(), self.access_log.as_deref());
+        check_rest(agent, &self.admin, log, self.connection_age, checks);
     }
 
-    /// Names, addresses, and one agent: a second socket would need a second cluster and a second trust.
     fn check_unique(&self, checks: &mut Checks) {
-        let mut seen = BTreeMap::new();
-        let mut once = |kind: &'static str, value: String, path: String| {
-            let key = (kind, value.clone());
-            if let Some(by) = seen.get(&key).cloned() {
-                checks.refuse(path, Problem::Duplicate { value, by });
-            } else {
-                seen.insert(key, path);
-            }
-        };
+        let mut once = Once::default();
         for (index, upstream) in self.upstreams.iter().enumerate() {
             let path = |field: &str| format!("upstreams[{index}].{field}");
-            once("name", upstream.name.clone(), path("name"));
-            once("listen", upstream.listen.to_string(), path("listen"));
+            once.check("name", upstream.name.clone(), path("name"), checks);
+            let listen = upstream.listen.to_string();
+            once.check("listen", listen, path("listen"), checks);
         }
-        let first = self.upstreams.iter().find_map(|up| up.tls.sds_socket());
-        for (index, upstream) in self.upstreams.iter().enumerate() {
-            let socket = upstream.tls.sds_socket();
-            if socket.is_some() && socket != first {
-                checks.refuse(
-                    format!("upstreams[{index}].tls.socketPath"),
-                    Problem::Contradicts {
-                        other: "the first upstream's tls.socketPath".to_owned(),
-                        why: "all secrets of one Envoy come from one agent",
-                    },
-                );
-            }
-        }
+        check_one_agent(self.upstreams.iter().map(|up| Some(&up.tls)), checks);
     }
 
     fn check_filter(&self, checks: &mut Checks) {
         let Some(filter) = &self.filter else { return };
-        checks.file_path("filter.module", &filter.module);
+        let told = self.named(&filter.config);
+        let held = self.upstreams.iter().any(|up| up.hold == Hold::On);
         let agent = self.agent_http.as_deref();
-        let config = self.named(&filter.config);
-        check_plugin("filter.config", &config, Direction::Outbound, agent, checks);
-        check_protocol("filter.config", &config, checks);
-        let named = filter.config.secure_naming.as_ref();
-        if named.is_some_and(|naming| !naming.clusters.is_empty()) {
-            checks.refuse(
-                "filter.config.secureNaming.clusters",
-                Problem::Contradicts {
-                    other: "upstreams".to_owned(),
-                    why: "the clusters are written from the upstreams, leave them empty",
-                },
-            );
-        }
-        if !self.upstreams.iter().any(|up| up.hold == Hold::On) {
-            checks.refuse(
-                "filter",
-                Problem::Contradicts {
-                    other: "upstreams".to_owned(),
-                    why: "no upstream has the hold, so the filter would not be used",
-                },
-            );
-        }
+        check_outbound(filter, &told, agent, held, checks);
+        check_protocol("filter.config", &told, checks);
     }
 }

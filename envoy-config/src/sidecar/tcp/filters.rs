@@ -9,10 +9,11 @@ use super::{MAX_EARLY_DATA_BYTES, SpeaksFirst};
 use crate::access_log::{self, FileAccessLog, Side};
 use crate::age::ConnectionAge;
 use crate::error::Problem;
+use crate::ext_authz::{CustomFilter, NetworkExtAuthz};
 use crate::http::{ConnectionManager, FilterStateValue};
 use crate::typed::{Extension, Percent, Seconds, Typed};
 use crate::version::EnvoyVersion;
-use crate::wasm::{self, Wasm};
+use crate::wasm::{self, PluginName, Wasm};
 
 /// Filter-state key that tells the filter that a connection may be held as a whole.
 pub const TCP_HOLD_KEY: &str = "countersign.tcp_hold";
@@ -27,6 +28,9 @@ pub(crate) enum NetworkFilter {
     SetFilterState(Extension<SetFilterState>),
     Wasm(Extension<Wasm>),
     Rbac(Extension<Rbac>),
+    /// From the translation of policies, whole.
+    Translated(serde_json::Value),
+    ExtAuthz(Box<Extension<NetworkExtAuthz>>),
     TcpProxy(Extension<TcpProxy>),
 }
 
@@ -138,13 +142,13 @@ impl NetworkFilter {
     }
 
     pub(super) fn wasm(
-        vm_id: &'static str,
+        id: PluginName,
         module: &Path,
         config: &PluginConfig,
     ) -> Result<Self, Problem> {
         Ok(Self::Wasm(Extension {
             name: "envoy.filters.network.wasm",
-            typed_config: wasm::network(vm_id, module, config)?,
+            typed_config: wasm::wasm(wasm::Kind::Network, id, module, config)?,
         }))
     }
 
@@ -159,6 +163,18 @@ impl NetworkFilter {
                 },
             ),
         })
+    }
+
+    /// What CUSTOM policies need; `None` for a filter of requests, which a chain for connections never gets.
+    pub(super) fn custom(filter: CustomFilter) -> Option<Self> {
+        match filter {
+            CustomFilter::Rbac(filter) => Some(Self::Translated(filter)),
+            CustomFilter::AskTcp(message) => Some(Self::ExtAuthz(Box::new(Extension {
+                name: "envoy.filters.network.ext_authz",
+                typed_config: message.typed(),
+            }))),
+            CustomFilter::Ask(_) => None,
+        }
     }
 
     pub(super) fn tcp_proxy(

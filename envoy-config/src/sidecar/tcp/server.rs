@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use policy::config::{Direction, PluginConfig, compile};
-use policy::{MtlsMode, MtlsModes, Protocol, Resource, Resources};
+use policy::config::{CompiledConfig, PluginConfig};
+use policy::{Action, CompileError, MtlsMode, Protocol, Resources};
 
 use super::filters::Connect;
 use super::{BUFFER_LIMIT_BYTES, NetworkFilter, SpeaksFirst};
@@ -14,13 +14,15 @@ use crate::age::ConnectionAge;
 use crate::bootstrap::Bootstrap;
 use crate::cluster::{APP_CLUSTER, Cluster};
 use crate::error::{Checks, Problem, SpecErrors};
+use crate::ext_authz::{Custom, CustomFilter};
 use crate::http::FilterStateValue;
 use crate::listener::Listener;
-use crate::plugin::check_plugin;
-use crate::sidecar::upstream::check_endpoint;
-use crate::sidecar::{FilterStateRoute, InboundFilter, agent_clusters};
+use crate::rbac::is_dry_run;
+use crate::sidecar::checks::{check_places, check_rest};
+use crate::sidecar::{FilterStateRoute, InboundFilter, MeshSettings, agent_clusters, inbound};
 use crate::tls::{ClientSans, TlsSource, TransportSocket};
 use crate::version::EnvoyVersion;
+use crate::wasm::PluginName;
 
 /// A server's Envoy: mutual TLS from the network, plain TCP to the application.
 ///
@@ -53,6 +55,8 @@ pub struct TcpServer {
     pub access_log: Option<PathBuf>,
     /// Bound on the age of connections. Unlike requests, connections are cut when they reach it.
     pub connection_age: ConnectionAge,
+    /// The providers that CUSTOM policies in the filter's configuration name. Keys of tokens are of no use here.
+    pub mesh: MeshSettings,
 }
 
 impl TcpServer {
@@ -74,6 +78,7 @@ impl TcpServer {
             admin: Admin::None,
             access_log: None,
             connection_age: ConnectionAge::default(),
+            mesh: MeshSettings::default(),
         }
     }
 
@@ -86,14 +91,26 @@ impl TcpServer {
     pub fn bootstrap(&self) -> Result<Bootstrap, SpecErrors> {
         let mut checks = Checks::default();
         self.check(&mut checks);
-        let filters = self.filters().unwrap_or_else(|problem| {
-            checks.refuse("filter.config", problem);
-            Vec::new()
-        });
+        let read = match &self.filter {
+            InboundFilter::Wasm { config, .. } => inbound::read(&self.mesh, config),
+            InboundFilter::None | InboundFilter::NativeRbac { .. } => None,
+        };
+        let (mut mode, mut custom) = (None, Custom::default());
+        if let Some((compiled, resources)) = &read {
+            mode = inbound::mtls(compiled, resources, self.listen.port());
+            custom = self.custom(resources, compiled, &mut checks);
+        }
+        let compiled = read.as_ref().map(|(compiled, _)| compiled);
+        let filters = self
+            .filters(custom.filters, compiled)
+            .unwrap_or_else(|problem| {
+                checks.refuse("filter.config", problem);
+                Vec::new()
+            });
         checks.done()?;
 
         let tls = TransportSocket::tcp_server(&self.tls, &self.clients);
-        let mode = self.mtls().unwrap_or(MtlsMode::Strict);
+        let mode = mode.unwrap_or(MtlsMode::Strict);
         let listener = Listener::tcp("inbound", self.listen, filters, tls, mode)
             .with_buffer_limit(BUFFER_LIMIT_BYTES);
         let app = Cluster::tcp_app(&self.app, BUFFER_LIMIT_BYTES);
@@ -102,32 +119,72 @@ impl TcpServer {
             &self.node_id,
             &self.admin,
             listener,
-            std::iter::once(app).chain(agent).collect(),
+            std::iter::once(app)
+                .chain(custom.clusters)
+                .chain(agent)
+                .collect(),
         ))
     }
 
-    /// What a `PeerAuthentication` says; of a configuration with errors nothing.
-    fn mtls(&self) -> Option<MtlsMode> {
-        let InboundFilter::Wasm { config, .. } = &self.filter else {
-            return None;
-        };
-        let compiled = compile(config).ok()?;
-        let parsed = config.policies.iter().map(Resource::from_value);
-        let resources = parsed.collect::<Result<Resources, _>>().ok()?;
-        let modes = MtlsModes::compile(&resources.peer_authentication, &compiled.scope).ok()?;
-        modes.written(Some(self.listen.port()))
+    /// What CUSTOM policies need, where the provider can be asked in time.
+    fn custom(
+        &self,
+        resources: &Resources,
+        compiled: &CompiledConfig,
+        checks: &mut Checks,
+    ) -> Custom {
+        let providers = inbound::providers(&self.mesh, &self.tls);
+        for (index, policy) in resources.authorization.iter().enumerate() {
+            let counts = policy.spec.action == Action::Custom && !is_dry_run(policy);
+            let Some(provider) = policy.spec.provider.as_ref() else {
+                continue;
+            };
+            if !counts || !compiled.scope.applies(policy) {
+                continue;
+            }
+            let problem = if self.speaks_first == SpeaksFirst::Server {
+                // Envoy asks at the client's first bytes.
+                policy::Problem::Conflict {
+                    other: "speaksFirst: server, whose first bytes would pass before the provider is asked",
+                }
+            } else if providers.is_grpc(&provider.name) {
+                continue;
+            } else {
+                policy::Problem::Invalid {
+                    value: provider.name.clone(),
+                    expected: "a provider with envoyExtAuthzGrpc, the only kind that can be asked about \
+                               connections",
+                }
+            };
+            let metadata = &policy.metadata;
+            let part = |part: &Option<String>| part.clone().unwrap_or_default();
+            let error = CompileError {
+                kind: "AuthorizationPolicy",
+                policy: format!("{}/{}", part(&metadata.namespace), part(&metadata.name)),
+                index,
+                path: "spec.provider.name".to_owned(),
+                problem,
+            };
+            checks.refuse("filter.config.policies", Problem::Policy(error));
+        }
+        inbound::custom(resources, &compiled.scope, &providers, checks)
     }
 
-    fn filters(&self) -> Result<Vec<NetworkFilter>, Problem> {
+    /// The provider is asked behind our filter. Were it in front, our filter would let bytes go that the provider
+    /// has not answered about: whoever continues a connection in Envoy continues it with all that is there.
+    fn filters(
+        &self,
+        custom: Vec<CustomFilter>,
+        compiled: Option<&CompiledConfig>,
+    ) -> Result<Vec<NetworkFilter>, Problem> {
         let mut filters = Vec::new();
         let connect = match &self.filter {
             InboundFilter::Wasm { module, config } => {
-                filters.push(self.filter_state(config));
-                filters.push(NetworkFilter::wasm(
-                    "countersign-inbound-tcp",
-                    module,
-                    config,
-                )?);
+                let config = inbound::written(&self.mesh, config);
+                let id = PluginName::new("countersign-inbound-tcp", &config, self.listen);
+                filters.push(self.filter_state(compiled));
+                filters.push(NetworkFilter::wasm(id, module, &config)?);
+                filters.extend(custom.into_iter().filter_map(NetworkFilter::custom));
                 Connect::held(self.speaks_first)
             }
             InboundFilter::NativeRbac { rules } => {
@@ -147,8 +204,8 @@ impl TcpServer {
         Ok(filters)
     }
 
-    fn filter_state(&self, config: &PluginConfig) -> NetworkFilter {
-        let needs = compile(config).map(|compiled| compiled.policies.needs());
+    fn filter_state(&self, compiled: Option<&CompiledConfig>) -> NetworkFilter {
+        let needs = compiled.map(|compiled| compiled.policies.all_needs());
         let needs = needs.unwrap_or_default();
         let mut at_once = Vec::new();
         if needs.source_ip {
@@ -165,35 +222,19 @@ impl TcpServer {
 
     fn check(&self, checks: &mut Checks) {
         checks.not_empty("nodeId", &self.node_id);
-        if self.listen.port() == 0 {
-            checks.refuse("listen", Problem::NoPort);
-        }
-        check_endpoint("app", &self.app, checks);
-        if self.app == Endpoint::Ip(self.listen) {
-            let (value, by) = (self.app.to_string(), "listen".to_owned());
-            checks.refuse("app", Problem::Duplicate { value, by });
-        }
+        check_places(self.listen, &self.app, checks);
         self.tls.check("tls", checks);
         self.clients.check("clients", checks);
         self.check_filter(checks);
-        if let Some(socket) = &self.agent_http {
-            checks.socket_path("agentHttp", socket);
-        }
-        if let Admin::Unix(socket) = &self.admin {
-            checks.socket_path("admin", socket);
-        }
-        if let Some(log) = &self.access_log {
-            checks.file_path("accessLog", log);
-        }
-        checks.age("connectionAge", self.connection_age);
+        let (agent, log) = (self.agent_http.as_deref(), self.access_log.as_deref());
+        check_rest(agent, &self.admin, log, self.connection_age, checks);
     }
 
     fn check_filter(&self, checks: &mut Checks) {
         match &self.filter {
             InboundFilter::Wasm { module, config } => {
-                checks.file_path("filter.module", module);
                 let agent = self.agent_http.as_deref();
-                check_plugin("filter.config", config, Direction::Inbound, agent, checks);
+                inbound::check_filter(module, config, agent, &self.mesh, &self.tls, checks);
                 check_protocol("filter.config", config, checks);
                 if !self.envoy.has_upstream_connect_mode() {
                     checks.refuse(

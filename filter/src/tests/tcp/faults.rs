@@ -1,5 +1,6 @@
 //! Whatever the proxy answers, nothing passes that was not allowed.
 
+use super::super::shadow::{on_connections, watching};
 use super::super::world::{SLEEP, World};
 use super::{CONNECTION, Effect, Listener};
 use crate::host::{Action, Side, Status};
@@ -158,6 +159,40 @@ fn an_open_connection_that_cannot_be_looked_at_again_is_shut() {
             world.host.advance(5000);
             let _maybe_closed = world.ticks(1);
             world.assert_shut(CONNECTION);
+        }
+    }
+}
+
+#[test]
+fn what_only_policies_look_at_that_change_no_verdict_closes_nothing() {
+    for (rule, name) in on_connections() {
+        for policy in watching(&rule) {
+            let world = World::bare();
+            let mut config = world.tcp_config();
+            config["policies"]
+                .as_array_mut()
+                .unwrap()
+                .push(policy.clone());
+            assert!(world.configure(&config), "{:?}", world.host.take_log());
+            world.host.fail_property(name, Status::InternalFailure);
+            world.opened(CONNECTION);
+            assert_eq!(
+                world.host.metric("countersign_shadow_unreadable"),
+                Some(1),
+                "{name}"
+            );
+            if policy["spec"]["action"] == "AUDIT" {
+                continue;
+            }
+            let policies = config["policies"].as_array_mut().unwrap();
+            policies[1]["metadata"]["annotations"] = serde_json::json!({});
+            let world = World::bare();
+            assert!(world.configure(&config), "{:?}", world.host.take_log());
+            world.host.fail_property(name, Status::InternalFailure);
+            let _first = world.accept(CONNECTION, Listener::Free);
+            world.present(CONNECTION, &world.authority.leaf(SLEEP));
+            world.assert_shut(CONNECTION);
+            assert_eq!(world.effect(), Some(Effect::Closed(CONNECTION)), "{name}");
         }
     }
 }

@@ -102,12 +102,57 @@ fn a_tried_allow_policy_denies_the_rest_only_in_the_trial() {
 fn a_path_rule_that_is_only_tried_out_refuses_no_path() {
     let set = with_annotations(&[("a", "DENY", "[{to: [{operation: {paths: [/a]}}]}]", true)]);
     let odd = Request::new(&Peer::Plaintext).with_path("//a");
-    assert!(set.needs().path);
+    assert!(!set.needs().path && set.shadow_needs().path);
     assert_eq!(set.decide(&odd).code(), "no_policy");
     assert_eq!(
         set.shadow(&odd).dry_run.unwrap().combined.code(),
         "path_not_normalized"
     );
+}
+
+#[test]
+fn what_only_the_shadow_looks_at_is_told_apart() {
+    const SUBJECT: &str = "[{from: [{source: {requestPrincipals: [i/s]}}]}]";
+    const METADATA: &str = "[{when: [{key: 'experimental.envoy.filters.a[k]', values: [v]}]}]";
+    const AUDIENCE: &str = "[{when: [{key: 'request.auth.audiences', values: [v]}]}]";
+    const PORTS: &str = "[{to: [{operation: {methods: [GET], ports: ['1']}}]}]";
+    let claims = |set: &PolicySet| {
+        let names = |path: &[Box<str>]| path.join("/");
+        let enforced: Vec<_> = set.claim_paths().map(names).collect();
+        let all: Vec<_> = set.shadow_claim_paths().map(names).collect();
+        (enforced, all)
+    };
+    for (action, dry_run) in [("AUDIT", false), ("DENY", true), ("ALLOW", true)] {
+        let set = with_annotations(&[
+            ("a", "ALLOW", SUBJECT, false),
+            ("b", "DENY", GET, false),
+            ("c", action, SUBJECT, dry_run),
+            ("d", action, PORTS, dry_run),
+        ]);
+        let needs = set.needs();
+        assert!(needs.claims && needs.method && !needs.destination_port);
+        let more = Needs {
+            destination_port: true,
+            ..Needs::default()
+        };
+        assert_eq!(set.shadow_needs(), more, "{action}");
+        assert_eq!(set.all_needs().destination_port, set.all_needs().claims);
+        let both = vec!["iss".to_owned(), "sub".to_owned()];
+        assert_eq!(claims(&set), (both.clone(), both));
+
+        let set = with_annotations(&[
+            ("a", "ALLOW", SUBJECT, false),
+            ("b", action, AUDIENCE, dry_run),
+            ("c", action, METADATA, dry_run),
+        ]);
+        let more = set.shadow_needs();
+        assert!(more.claims && more.metadata && !set.needs().metadata);
+        let (enforced, all) = claims(&set);
+        assert_eq!(enforced, ["iss", "sub"]);
+        assert_eq!(all, ["aud", "iss", "sub"]);
+        assert_eq!(set.metadata_keys().count(), 0);
+        assert_eq!(set.shadow_metadata_keys().count(), 1);
+    }
 }
 
 #[test]

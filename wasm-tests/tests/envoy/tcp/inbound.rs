@@ -11,8 +11,8 @@ use wasm_tests::fixtures::config::{ConfigSpec, authorization_policy};
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
 
 use super::{
-    SOON, Served, WHILE, assert_nothing_and_closed, clients, filters, guarded, inbound, only_sleep,
-    serve,
+    SOON, Served, WHILE, assert_nothing_and_closed, clients, filters, guarded, inbound,
+    inbound_world, only_sleep, serve,
 };
 use crate::support::{World, now};
 
@@ -31,7 +31,9 @@ async fn assert_greeted(client: &mut TcpClient) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_is_counted_and_recorded_with_peer_and_policy() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, denied) = clients(&world);
     let served = guarded(
         &world,
@@ -60,7 +62,9 @@ async fn a_decision_is_counted_and_recorded_with_peer_and_policy() {
 /// A large transfer in both directions, in pieces, past a filter that decides once.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_allowed_arrives_whole() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, _) = clients(&world);
     for first in [SpeaksFirst::Server, SpeaksFirst::Client] {
         let served = guarded(&world, first, &only_sleep(&world), |_| {}, |_| {}).await;
@@ -83,7 +87,9 @@ async fn what_is_allowed_arrives_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_certificate_is_looked_at_as_on_requests() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let other = Authority::named(now(), "another");
     let pool = format!("{}{}", world.authority.root_pem, other.root_pem);
     std::fs::write(world.root(), pool).expect("writable");
@@ -112,7 +118,9 @@ async fn the_certificate_is_looked_at_as_on_requests() {
 /// The way of Envoy 1.37 and 1.38, which have no attribute for the certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_certificate_may_come_by_filter_state() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, denied) = clients(&world);
     let by_state = |spec: &mut envoy_config::sidecar::TcpServer| {
         spec.envoy = EnvoyVersion::new(1, 37);
@@ -127,7 +135,9 @@ async fn the_certificate_may_come_by_filter_state() {
 /// In an ALLOW rule a field of HTTP lets nobody in, in a DENY rule it keeps nobody out of reach.
 #[tokio::test(flavor = "multi_thread")]
 async fn fields_of_http_never_open_a_connection() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, _) = clients(&world);
     let get = json!({"operation": {"methods": ["GET"]}});
     let sleep = json!({"source": {"principals": ["cluster.local/ns/default/sa/sleep"]}});
@@ -155,7 +165,9 @@ async fn fields_of_http_never_open_a_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_ports_and_server_names_are_the_connections() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, _) = clients(&world);
     for (rules, passes) in [
         (
@@ -203,7 +215,9 @@ fn peer_authentication(mode: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn permissive_takes_plaintext_where_policies_do() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, denied) = clients(&world);
     let config = inbound(&world).policy(peer_authentication("PERMISSIVE"));
     let served = guarded(&world, SpeaksFirst::Client, &config, |_| {}, |_| {}).await;
@@ -229,7 +243,9 @@ async fn permissive_takes_plaintext_where_policies_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strict_refuses_plaintext_in_the_handshake_and_in_the_filter() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, _) = clients(&world);
     let config = inbound(&world).policy(peer_authentication("STRICT"));
     let served = guarded(&world, SpeaksFirst::Server, &config, |_| {}, |_| {}).await;
@@ -265,7 +281,9 @@ async fn strict_refuses_plaintext_in_the_handshake_and_in_the_filter() {
 /// A configuration for requests ends the module at the first connection, and that closes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_of_the_other_kind_lets_nothing_through() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (allowed, _) = clients(&world);
     let to_http = |json: &mut Value| {
         let found = filters(json)
@@ -329,7 +347,9 @@ async fn the_oldest_supported_envoy_denies_tcp_whatever_the_policy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_ends_its_handshake_is_given_up() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let config: ConfigSpec = only_sleep(&world);
     let served = guarded(
         &world,

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use wasm_tests::fixtures::config::ConfigSpec;
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
 
-use super::{SOON, Served, WHILE, assert_nothing_and_closed, serve, tcp_proxy};
+use super::{SOON, Served, WHILE, assert_nothing_and_closed, early_data_world, serve, tcp_proxy};
 use crate::running::{Failed, Running, decisions};
 use crate::support::{World, ids, loopback, plugin_config};
 
@@ -128,11 +128,14 @@ async fn without_either_lock_the_impostor_is_served() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_matcher_alone_refuses_the_impostor() {
     let world = World::new();
+    // An older proxy of the impostor connects to its application before the handshake that then fails.
+    let waits = world.binary.version().has_upstream_connect_mode();
     for first in [SpeaksFirst::Server, SpeaksFirst::Client] {
         let scene = scene(&world, first, Hold::Off, SanMatchers::On, |_| {}).await;
         assert_served(&scene, first).await;
         assert_kept_apart(&scene).await;
-        assert_eq!(scene.impostor.app.accepted(), 0);
+        let accepted = scene.impostor.app.accepted();
+        assert_eq!(accepted, if waits { 0 } else { 2 });
     }
 }
 
@@ -175,7 +178,9 @@ async fn so_it_is_in_the_oldest_supported_envoy() {
 /// A proxy that reads the client before it is connected: bytes wait until the server is known.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_come_before_the_server_is_known_wait_for_it() {
-    let world = World::new();
+    let Some(world) = early_data_world().await else {
+        return;
+    };
     let early = |json: &mut Value| {
         for index in 0..2 {
             let listeners = &mut json["static_resources"]["listeners"];
@@ -195,7 +200,9 @@ async fn bytes_that_come_before_the_server_is_known_wait_for_it() {
 /// A proxy that connects with the first bytes it gets: to which cluster cannot be told before.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_for_nobody_are_refused() {
-    let world = World::new();
+    let Some(world) = early_data_world().await else {
+        return;
+    };
     let on_data = |json: &mut Value| {
         tcp_proxy(json, |proxy| {
             proxy["upstream_connect_mode"] = json!("ON_DOWNSTREAM_DATA");
@@ -213,7 +220,9 @@ async fn bytes_for_nobody_are_refused() {
 /// A server that never finishes its handshake, and a proxy that reads the client meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_gets_known_is_given_up() {
-    let world = World::new();
+    let Some(world) = early_data_world().await else {
+        return;
+    };
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = silent.local_addr().expect("bound").port();
     let to_silent = |json: &mut Value| {

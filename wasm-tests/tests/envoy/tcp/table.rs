@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use wasm_tests::fixtures::HTTPBIN;
 
 use super::{
-    SOON, Served, WHILE, assert_nothing_and_closed, clients, filters, guarded, only_sleep, serve,
-    tcp_proxy,
+    SOON, Served, WHILE, assert_nothing_and_closed, clients, early_data_world, filters, guarded,
+    inbound_world, only_sleep, serve, tcp_proxy,
 };
 use crate::support::World;
 
@@ -66,7 +66,11 @@ struct Row {
     closes_silent_denied: bool,
 }
 
-async fn check(world: &World, row: &Row) {
+async fn check(row: &Row) {
+    let Some(world) = inbound_world() else {
+        return;
+    };
+    let world = &world;
     let served = guarded(
         world,
         row.first,
@@ -178,7 +182,7 @@ async fn a_server_that_speaks_first_is_heard_by_the_allowed_alone_and_connected_
         closes_silent_denied: true,
         ..row(Connect::Held, SpeaksFirst::Server)
     };
-    check(&World::new(), &row).await;
+    check(&row).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +191,7 @@ async fn where_the_client_speaks_first_nobody_is_connected_for_a_denied_one() {
         closes_silent_denied: true,
         ..row(Connect::Held, SpeaksFirst::Client)
     };
-    check(&World::new(), &row).await;
+    check(&row).await;
 }
 
 /// Istio's way. What the server said before the handshake ended stays where it is until it says more.
@@ -204,14 +208,14 @@ async fn connected_at_once_nothing_leaks_and_the_first_words_wait_for_the_next()
             closes_silent_denied: first == SpeaksFirst::Server,
             ..row(Connect::Immediate, first)
         };
-        check(&World::new(), &row).await;
+        check(&row).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connected_on_data_nothing_leaks() {
     for first in [SpeaksFirst::Server, SpeaksFirst::Client] {
-        check(&World::new(), &row(Connect::OnData, first)).await;
+        check(&row(Connect::OnData, first)).await;
     }
 }
 
@@ -223,12 +227,12 @@ async fn connected_after_the_handshake_nothing_leaks() {
         closes_silent_denied: true,
         ..row(Connect::OnHandshake, SpeaksFirst::Server)
     };
-    check(&World::new(), &server).await;
+    check(&server).await;
     let client = Row {
         accepts_for_denied: 1..=2,
         ..row(Connect::OnHandshake, SpeaksFirst::Client)
     };
-    check(&World::new(), &client).await;
+    check(&client).await;
 }
 
 /// Envoy's own filter, with rules that allow `sleep` alone.
@@ -279,7 +283,9 @@ async fn native(world: &World, connect: Connect) -> Served {
 /// The contrast: these tests can fail, and Envoy's RBAC filter does.
 #[tokio::test(flavor = "multi_thread")]
 async fn natively_the_banner_leaks_to_a_denied_client_that_is_silent() {
-    let world = World::new();
+    let Some(world) = early_data_world().await else {
+        return;
+    };
     let (_, denied) = clients(&world);
     for connect in [Connect::Immediate, Connect::OnHandshake] {
         let served = native(&world, connect).await;

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use envoy_config::sidecar::{SpeaksFirst, TcpServer};
 use lab::tcp::{BANNER, TcpClient};
 use serde_json::json;
-use wasm_tests::fixtures::ca::LeafSpec;
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal};
 use wasm_tests::fixtures::{IMPOSTOR, SLEEP};
 
-use super::{SOON, Served, clients, guarded, inbound, only_sleep};
+use super::{SOON, Served, clients, guarded, inbound, inbound_world, only_sleep};
 use crate::list_server::ListServer;
 use crate::reload::Discovered;
-use crate::support::{World, eventually};
+use crate::support::eventually;
 
 /// From the change to the end of the connection.
 const BOUND: Duration = Duration::from_secs(2);
@@ -52,7 +51,9 @@ fn with_list(config: ConfigSpec, list: &ListServer) -> ConfigSpec {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_certificates_open_connections_end_within_two_seconds() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let list = ListServer::start(&world.path("agent.sock"));
     let config = with_list(inbound(&world), &list);
     let socket = list.socket().to_owned();
@@ -93,8 +94,9 @@ async fn a_revoked_certificates_open_connections_end_within_two_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_ends_with_its_certificate() {
-    let issued = Instant::now();
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let served = guarded(
         &world,
         SpeaksFirst::Server,
@@ -103,7 +105,8 @@ async fn a_connection_ends_with_its_certificate() {
         |_| {},
     )
     .await;
-    let short = world.authority.issue(&LeafSpec::of(SLEEP).valid(-60, 12));
+    let issued = Instant::now();
+    let short = world.short_lived(SLEEP, 12);
     let mut client = opened(&served, &world.tls("short", &short)).await;
     let (long, _) = clients(&world);
     let mut kept = opened(&served, &long).await;
@@ -121,7 +124,9 @@ async fn a_connection_ends_with_its_certificate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_policy_closes_the_open_connections_that_it_denies_and_no_others() {
-    let world = World::new();
+    let Some(world) = inbound_world() else {
+        return;
+    };
     let (sleep, other) = clients(&world);
     let discovered = Discovered::new(world.path("ecds.json"));
     let everybody = inbound(&world);
