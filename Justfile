@@ -4,6 +4,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 export COUNTERSIGN_WASM := env("COUNTERSIGN_WASM", justfile_directory() / "target/wasm/wasm32-unknown-unknown/wasm/countersign_filter.wasm")
 oldest_envoy := "1.36.2"
+oldest_line := "1.36"
 envoy_matrix := "1.36.4 1.37.0 1.38.2 1.39.3 1.40.0"
 wasm_route := env("WASM_TOOLCHAIN", `cat .tools/wasm-toolchain 2>/dev/null || echo rustup`)
 
@@ -83,8 +84,11 @@ e2e-matrix: wasm
             continue
         fi
         printf '\n== Envoy %s\n' "$version"
+        # What is for the oldest release line alone is marked as ignored.
+        arguments=()
+        [[ $version != {{ oldest_line }}.* ]] || arguments=(--include-ignored)
         # A named Envoy is the only one that tests look at.
-        if ENVOY=$envoy cargo test --workspace --features countersign/wasm --test envoy; then passed+=("$version"); else failed+=("$version"); fi
+        if ENVOY=$envoy cargo test --workspace --features countersign/wasm --test envoy -- "${arguments[@]}"; then passed+=("$version"); else failed+=("$version"); fi
     done
     printf 'e2e-matrix: passed on: %s; failed on: %s\n' "${passed[*]:-none}" "${failed[*]:-none}"
     ((${#failed[@]} == 0))
@@ -191,9 +195,20 @@ each-crate:
 
 # Fuzzes one target (those in fuzz/fuzz_targets).
 fuzz TARGET SECONDS="60":
+    #!/usr/bin/env bash
+    set -euo pipefail
     [ -x .tools/bin/cargo-fuzz ] || cargo install cargo-fuzz --locked --root .tools
-    cd fuzz && cargo run --quiet -p countersign-fuzz-seeds
-    cd fuzz && PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- -max_total_time={{ SECONDS }} -max_len=8192
+    cd fuzz
+    cargo run --quiet -p countersign-fuzz-seeds
+    arguments=(-max_total_time={{ SECONDS }})
+    case {{ TARGET }} in
+        # Most of an input's time goes into reading YAML under the sanitizer: shorter ones find more.
+        policy_yaml) arguments+=(-max_len=2048) ;;
+        *) arguments+=(-max_len=8192) ;;
+    esac
+    words=dictionaries/{{ TARGET }}.dict
+    [[ ! -f $words ]] || arguments+=(-dict="$words")
+    PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- "${arguments[@]}"
 
 # CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
 bench *ARGS: wasm

@@ -1,5 +1,8 @@
 //! Arguments of the policy tools.
 
+mod value;
+mod workload;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -7,6 +10,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use identity::TrustDomain;
 
 use super::OutputArgs;
+
+pub(crate) use self::workload::{PathForm, Protocol, ProxyKind, ScopeArgs};
+
+use self::value::{pair, peer, trust_domain};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -50,74 +57,6 @@ pub(crate) struct SourceArgs {
     /// Files, folders (with all folders in them), or `-` for standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-}
-
-/// The workload that policies are compiled for.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "The workload")]
-pub(crate) struct ScopeArgs {
-    /// Namespace of the workload
-    #[arg(short, long, default_value = "default")]
-    pub(crate) namespace: String,
-    /// A label of the workload; may be given several times
-    #[arg(short, long = "label", value_parser = pair, value_name = "KEY=VALUE")]
-    pub(crate) labels: Vec<(String, String)>,
-    /// The mesh's own trust domain
-    #[arg(long, default_value = "cluster.local", value_parser = trust_domain)]
-    pub(crate) trust_domain: TrustDomain,
-    /// Another name of the trust domain; may be given several times
-    #[arg(long = "trust-domain-alias", value_parser = trust_domain, value_name = "TRUST_DOMAIN")]
-    pub(crate) aliases: Vec<TrustDomain>,
-    /// Policies of this namespace apply in every namespace
-    #[arg(long, default_value = "istio-system", value_name = "NAMESPACE")]
-    pub(crate) root_namespace: String,
-    /// The form in which paths reach the filter
-    #[arg(long, value_enum, default_value_t = PathForm::DecodeAndMergeSlashes)]
-    pub(crate) path_normalization: PathForm,
-    /// What the proxy speaks
-    #[arg(long, value_enum, default_value_t = Protocol::Http)]
-    pub(crate) protocol: Protocol,
-    /// What kind of proxy it is
-    #[arg(long, value_enum, default_value_t = ProxyKind::Sidecar)]
-    pub(crate) proxy: ProxyKind,
-    /// What `targetRefs` may name: KIND/NAMESPACE/NAME, with GROUP/ before it if it has one
-    #[arg(long = "target", value_parser = target, value_name = "TARGET")]
-    pub(crate) targets: Vec<policy::Target>,
-    /// A provider that CUSTOM policies may name; any if not given
-    #[arg(long = "custom-provider", value_name = "NAME")]
-    pub(crate) custom_providers: Vec<String>,
-}
-
-/// Istio's `pathNormalization`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "camelCase")]
-pub(crate) enum PathForm {
-    /// As the client wrote them
-    None,
-    /// RFC 3986
-    Base,
-    /// And no empty segments
-    MergeSlashes,
-    /// And no escaped slashes
-    DecodeAndMergeSlashes,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Protocol {
-    /// Requests
-    Http,
-    /// Connections
-    Tcp,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ProxyKind {
-    /// Beside a workload
-    Sidecar,
-    /// At the mesh's edge
-    Gateway,
-    /// Before a namespace or service
-    Waypoint,
 }
 
 #[derive(Debug, Args)]
@@ -350,72 +289,4 @@ pub(crate) struct ReplayArgs {
     /// Test files, or folders with test files; their own policies and workload do not count
     #[arg(long, value_name = "PATH")]
     pub(crate) tests: Vec<PathBuf>,
-}
-
-/// `key=value`; the value may hold more of `=`.
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
-    }
-}
-
-/// Who calls, in the words of a test file.
-fn peer(text: &str) -> Result<String, String> {
-    if !matches!(text, "plaintext" | "certificate-missing") {
-        let expected = "expected a SPIFFE ID, plaintext or certificate-missing";
-        identity::SpiffeId::new(text).map_err(|error| format!("{error}; {expected}"))?;
-    }
-    Ok(text.to_owned())
-}
-
-fn trust_domain(text: &str) -> Result<TrustDomain, String> {
-    TrustDomain::new(text).map_err(|error| error.to_string())
-}
-
-/// `Service/shop/web`, `gateway.networking.k8s.io/Gateway/edge/public`.
-fn target(text: &str) -> Result<policy::Target, String> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let (group, kind, namespace, name) = match parts.as_slice() {
-        [kind, namespace, name] => ("", *kind, *namespace, *name),
-        [group, kind, namespace, name] => (*group, *kind, *namespace, *name),
-        _ => return Err("expected KIND/NAMESPACE/NAME or GROUP/KIND/NAMESPACE/NAME".to_owned()),
-    };
-    if kind.is_empty() || name.is_empty() {
-        return Err("has no kind or no name".to_owned());
-    }
-    Ok(policy::Target {
-        group: group.to_owned(),
-        kind: kind.to_owned(),
-        name: name.to_owned(),
-        namespace: namespace.to_owned(),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pairs_split_at_the_first_equals_sign() {
-        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
-        assert_eq!(pair("a="), Ok(("a".to_owned(), String::new())));
-        for bad in ["a", "=b", ""] {
-            assert!(pair(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn targets_have_three_or_four_parts() {
-        let service = target("Service/shop/web").unwrap();
-        assert_eq!(
-            (service.group.as_str(), service.kind.as_str()),
-            ("", "Service")
-        );
-        let gateway = target("gateway.networking.k8s.io/Gateway/edge/public").unwrap();
-        assert_eq!(gateway.group, "gateway.networking.k8s.io");
-        for bad in ["web", "Service/web", "a/b/c/d/e", "/a/b", "Service/shop/"] {
-            assert!(target(bad).is_err(), "{bad:?}");
-        }
-    }
 }

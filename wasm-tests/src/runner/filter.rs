@@ -5,6 +5,7 @@ mod attributes;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use identity::UnixTime;
 use policy::config::{AllowedLog, PluginConfig, TrustEntry};
 use policy::corpus::{Case, Verdict};
 use policy::{Protocol, json};
@@ -78,6 +79,27 @@ impl Filter {
         })
     }
 
+    /// A VM with the policies of a test file, at the file's time.
+    ///
+    /// # Errors
+    /// The filter does not run, or refuses the file's policies ([`FilterError::Refused`]).
+    pub fn configure(&self, test: &TestFile) -> Result<Plugin, FilterError> {
+        let host = |source| FilterError::Host {
+            file: test.name().to_owned(),
+            source,
+        };
+        let world = World::at(seconds(test.time()));
+        let mut plugin = Plugin::start_module(&world, &self.artefact.module).map_err(host)?;
+        if plugin.configure(config(test)?).map_err(host)? {
+            return Ok(plugin);
+        }
+        let log = plugin.log().iter().map(|line| line.text.as_str());
+        Err(FilterError::Refused {
+            file: test.name().to_owned(),
+            log: log.collect::<Vec<_>>().join("; "),
+        })
+    }
+
     /// Runs the cases of a test file, and notes in its report what the filter says. Cases that are not for the filter
     /// are left out, as [`CaseReport::not_in_filter`](super::CaseReport::not_in_filter) says.
     ///
@@ -87,33 +109,24 @@ impl Filter {
         if report.cases.iter().all(|case| case.not_in_filter.is_some()) {
             return Ok(());
         }
-        let host = |source| FilterError::Host {
-            file: test.name().to_owned(),
-            source,
-        };
-        let world = World::at(u64::try_from(test.time().as_secs()).unwrap_or_default());
-        let mut plugin = Plugin::start_module(&world, &self.artefact.module).map_err(host)?;
-        let config = config(test)?;
-        if !plugin.configure(config).map_err(host)? {
-            let log = plugin.log().iter().map(|line| line.text.as_str());
-            return Err(FilterError::Refused {
-                file: test.name().to_owned(),
-                log: log.collect::<Vec<_>>().join("; "),
-            });
-        }
+        let mut plugin = self.configure(test)?;
         for ((case, connection), reported) in test.cases().zip(1..).zip(&mut report.cases) {
             if reported.not_in_filter.is_none() {
-                reported.filter = Some(run(&mut plugin, &world, test, case, connection)?);
+                reported.filter = Some(run(&mut plugin, test, case, connection)?);
             }
         }
         Ok(())
     }
 }
 
+/// A time before 1970 is none that a certificate is good at; the host's clock cannot show it.
+fn seconds(time: UnixTime) -> u64 {
+    u64::try_from(time.as_secs()).unwrap_or_default()
+}
+
 /// One request or connection, to its end.
 fn run(
     plugin: &mut Plugin,
-    world: &World,
     test: &TestFile,
     (case, own): (&Case, &TestCase),
     connection: u64,
@@ -126,9 +139,7 @@ fn run(
         .certificate
         .as_ref()
         .map_or_else(|| test.time(), |shown| shown.at);
-    world
-        .clock
-        .set(u64::try_from(at.as_secs()).unwrap_or_default());
+    plugin.world().clock.set(seconds(at));
     let attributes = attributes::of(case, own, connection);
     let before = plugin.decisions().count();
     let outcome = match test.file().scope.protocol {

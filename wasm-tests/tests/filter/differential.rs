@@ -1,18 +1,15 @@
 //! Random policies and requests: the filter and the native engine always agree.
 
-use std::cell::RefCell;
+use std::path::Path;
 use std::sync::LazyLock;
 
-use policy::config::AllowedLog;
-use policy::corpus::{CasePeer, Expectation, File};
+use policy::corpus::{CasePeer, File};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Map, Value, json};
-use wasm_tests::fixtures::NOW;
-use wasm_tests::host::{Plugin, World};
-
-use crate::cases::{Peers, through_the_filter};
+use wasm_tests::artefact;
+use wasm_tests::runner::{Filter, FilterError, TestFile, run};
 
 const PEERS: [&str; 6] = [
     "plaintext",
@@ -178,47 +175,28 @@ fn file() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Certificates of all peers, made once.
-static EVERYBODY: LazyLock<Peers> = LazyLock::new(|| {
-    let ids = PEERS.iter().filter(|peer| peer.starts_with("spiffe:"));
-    let expect = json!({"verdict": "deny", "reason": "not looked at"});
-    let cases: Vec<_> = ids
-        .map(|id| json!({"name": id, "peer": id, "expect": expect}))
-        .collect();
-    let file = json!({"about": "all", "policies": [], "cases": cases}).to_string();
-    Peers::of(&[&File::parse("all", &file).expect("a file")])
-});
-
-thread_local! {
-    static PLUGIN: RefCell<Plugin> =
-        RefCell::new(Plugin::start(&World::at(NOW)).expect("the filter starts"));
-}
+static FILTER: LazyLock<Filter> =
+    LazyLock::new(|| Filter::load(&artefact::path()).expect("the built filter"));
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn filter_and_native_engine_agree(file in file()) {
-        let text = file.to_string();
-        let file = File::parse("random", &text).expect("JSON is YAML");
-        let mut config = file.plugin_config(EVERYBODY.trust(&file));
-        config.decision_log.allowed = AllowedLog::All;
-        let json = config.to_json().expect("JSON");
-        PLUGIN.with_borrow_mut(|plugin| {
-            let accepted = plugin.configure(&json).expect("no trap");
-            let native = file.compile();
-            prop_assert_eq!(accepted, native.is_ok(), "{:?}", native.err());
-            let Ok(native) = native else { return Ok(()) };
-            for case in &file.cases {
-                let peer = case.peer.to_peer();
-                let wanted = Expectation::of(&native.decide(&case.request(&peer)));
-                let found = through_the_filter(plugin, &EVERYBODY, case);
-                prop_assert_eq!(&found, &wanted, "{}: {:?}", &case.name, case);
-                let doubtful = matches!(case.peer, CasePeer::CertificateMissing);
-                prop_assert!(!doubtful || found.verdict == policy::corpus::Verdict::Deny);
-            }
-            Ok(())
-        })?;
+        let test = TestFile::parse("random", &file.to_string(), Path::new(""));
+        // Policies that do not compile are found here, or by `run`; the filter must refuse them as well.
+        let test = test.unwrap_or_else(|problems| panic!("{problems:?}"));
+        let Ok(mut report) = run(&test) else {
+            let refused = FILTER.configure(&test).err();
+            prop_assert!(matches!(refused, Some(FilterError::Refused { .. })), "{:?}", refused);
+            return Ok(());
+        };
+        FILTER.run(&test, &mut report).unwrap_or_else(|error| panic!("{error}"));
+        for ((case, _), reported) in test.cases().zip(&report.cases) {
+            prop_assert_eq!(reported.filter.as_ref(), Some(&reported.found), "{:?}", case);
+            let doubtful = matches!(case.peer, CasePeer::CertificateMissing);
+            prop_assert!(!doubtful || !reported.found.is_allowed());
+        }
     }
 }
 

@@ -8,9 +8,7 @@
 )]
 
 mod abi;
-mod cases;
 mod configure;
-mod corpus;
 mod deny_list;
 mod differential;
 mod fail_closed;
@@ -19,6 +17,7 @@ mod hostcalls;
 mod list_floor;
 mod list_sharing;
 mod list_size;
+mod memory;
 mod open_streams;
 mod peer;
 mod resources;
