@@ -182,14 +182,20 @@ fn what_is_over_is_not_looked_at_and_the_timer_rests() {
     assert_eq!(world.host.tick(), 0);
 }
 
-#[test]
-fn without_its_headers_a_stream_is_reset_if_policies_look_at_them() {
+/// An open stream under policies that look at no header, and its configuration.
+fn opened_under_policies_without_headers() -> (World, Value) {
     let world = World::bare();
     let mut config = world.inbound_config();
     let rule = config["policies"][0]["spec"]["rules"][0].take();
     config["policies"][0]["spec"]["rules"][0] = json!({"from": rule["from"]});
     assert!(world.configure(&config));
     open(&world, &world.authority.leaf(SLEEP));
+    (world, config)
+}
+
+#[test]
+fn without_its_headers_a_stream_is_reset_if_policies_look_at_them() {
+    let (world, config) = opened_under_policies_without_headers();
     assert!(world.configure(&config));
     pass(&world, 2000);
     assert_eq!(world.host.take_sent(), [], "no policy looks at headers");
@@ -200,12 +206,7 @@ fn without_its_headers_a_stream_is_reset_if_policies_look_at_them() {
 
 #[test]
 fn a_policy_that_is_only_tried_out_resets_no_stream_for_want_of_headers() {
-    let world = World::bare();
-    let mut config = world.inbound_config();
-    let rule = config["policies"][0]["spec"]["rules"][0].take();
-    config["policies"][0]["spec"]["rules"][0] = json!({"from": rule["from"]});
-    assert!(world.configure(&config));
-    open(&world, &world.authority.leaf(SLEEP));
+    let (world, mut config) = opened_under_policies_without_headers();
     let mut tried = world.inbound_config()["policies"][0].take();
     tried["metadata"]["name"] = json!("tried");
     tried["metadata"]["annotations"] = json!({"istio.io/dry-run": "true"});

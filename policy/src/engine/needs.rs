@@ -53,47 +53,74 @@ pub struct Needs {
 type MetadataKey = (Box<str>, [Box<str>; 1]);
 
 impl Needs {
-    /// Whether something of it is among the headers of a request.
+    /// Everything: what is to be provided for policies that are not known yet.
     #[must_use]
-    pub const fn request_headers(self) -> bool {
-        self.host || self.method || self.path || self.headers
-    }
-
-    /// What is in this one or in the other.
-    pub(super) const fn or(self, other: Self) -> Self {
+    pub const fn everything() -> Self {
         Self {
-            source_ip: self.source_ip | other.source_ip,
-            destination_ip: self.destination_ip | other.destination_ip,
-            destination_port: self.destination_port | other.destination_port,
-            sni: self.sni | other.sni,
-            host: self.host | other.host,
-            method: self.method | other.method,
-            path: self.path | other.path,
-            headers: self.headers | other.headers,
-            remote_ip: self.remote_ip | other.remote_ip,
-            claims: self.claims | other.claims,
-            metadata: self.metadata | other.metadata,
-            certificate: self.certificate | other.certificate,
-            now: self.now | other.now,
+            source_ip: true,
+            destination_ip: true,
+            destination_port: true,
+            sni: true,
+            host: true,
+            method: true,
+            path: true,
+            headers: true,
+            remote_ip: true,
+            claims: true,
+            metadata: true,
+            certificate: true,
+            now: true,
         }
     }
 
+    /// Whether something of it is among the headers of a request.
+    #[must_use]
+    pub const fn request_headers(self) -> bool {
+        // Field by field, so that a new one cannot be forgotten here.
+        let Self {
+            host,
+            method,
+            path,
+            headers,
+            source_ip: _,
+            destination_ip: _,
+            destination_port: _,
+            sni: _,
+            remote_ip: _,
+            claims: _,
+            metadata: _,
+            certificate: _,
+            now: _,
+        } = self;
+        host || method || path || headers
+    }
+
+    /// What is in this one or in the other.
+    pub(super) fn or(self, other: Self) -> Self {
+        self.zip(other, |this, that| this || that)
+    }
+
     /// What is in this one and not in the other.
-    const fn without(self, other: Self) -> Self {
+    fn without(self, other: Self) -> Self {
+        self.zip(other, |this, that| this && !that)
+    }
+
+    /// Each field of both.
+    fn zip(self, other: Self, both: fn(bool, bool) -> bool) -> Self {
         Self {
-            source_ip: self.source_ip & !other.source_ip,
-            destination_ip: self.destination_ip & !other.destination_ip,
-            destination_port: self.destination_port & !other.destination_port,
-            sni: self.sni & !other.sni,
-            host: self.host & !other.host,
-            method: self.method & !other.method,
-            path: self.path & !other.path,
-            headers: self.headers & !other.headers,
-            remote_ip: self.remote_ip & !other.remote_ip,
-            claims: self.claims & !other.claims,
-            metadata: self.metadata & !other.metadata,
-            certificate: self.certificate & !other.certificate,
-            now: self.now & !other.now,
+            source_ip: both(self.source_ip, other.source_ip),
+            destination_ip: both(self.destination_ip, other.destination_ip),
+            destination_port: both(self.destination_port, other.destination_port),
+            sni: both(self.sni, other.sni),
+            host: both(self.host, other.host),
+            method: both(self.method, other.method),
+            path: both(self.path, other.path),
+            headers: both(self.headers, other.headers),
+            remote_ip: both(self.remote_ip, other.remote_ip),
+            claims: both(self.claims, other.claims),
+            metadata: both(self.metadata, other.metadata),
+            certificate: both(self.certificate, other.certificate),
+            now: both(self.now, other.now),
         }
     }
 }

@@ -9,7 +9,7 @@ use wasm_tests::fixtures::SLEEP;
 use wasm_tests::fixtures::ca::Authority;
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal, authorization_policy};
 use wasm_tests::fixtures::traffic::{mutual_tls, request};
-use wasm_tests::host::{Effect, Fault, Headers, Outcome, Plugin, StreamId};
+use wasm_tests::host::{Effect, Fault, Headers, Outcome, Plugin, Properties, StreamId};
 
 use crate::fail_closed::effects;
 use crate::support::configured;
@@ -29,15 +29,26 @@ fn denying(authority: &Authority) -> ConfigSpec {
 
 /// An allowed `POST` whose body goes on; its headers are gone from the host, as they are from Envoy.
 fn open(plugin: &mut Plugin, authority: &Authority) -> StreamId {
-    let stream = plugin
-        .open(mutual_tls(&authority.svid(SLEEP)))
-        .expect("no trap");
-    let outcome = plugin.request_headers(stream, &request("POST", "/"), false);
-    assert_eq!(outcome.expect("no trap"), Outcome::Continued);
+    let stream = open_over(plugin, mutual_tls(&authority.svid(SLEEP)));
     plugin
         .set_request_headers(stream, Headers::new::<&str, &str>(&[]))
         .expect("it is there");
     stream
+}
+
+fn open_over(plugin: &mut Plugin, connection: Properties) -> StreamId {
+    let stream = plugin.open(connection).expect("no trap");
+    let outcome = plugin.request_headers(stream, &request("POST", "/"), false);
+    assert_eq!(outcome.expect("no trap"), Outcome::Continued);
+    stream
+}
+
+/// A plug-in with a request that its configuration allows and that is open when another one comes.
+fn opened_before(authority: &Authority, then: &ConfigSpec) -> (Plugin, StreamId) {
+    let mut plugin = configured(&allowing(authority));
+    let stream = open(&mut plugin, authority);
+    assert!(plugin.configure(then.json()).expect("no trap"));
+    (plugin, stream)
 }
 
 fn body(plugin: &mut Plugin, stream: StreamId) -> Outcome {
@@ -64,13 +75,7 @@ fn an_open_request_is_reset_by_a_configuration_that_denies_it_and_not_by_one_tha
 fn no_fault_while_open_requests_are_decided_anew_lets_a_denied_one_go_on() {
     let authority = Authority::new(NOW);
     let calls = {
-        let mut plugin = configured(&allowing(&authority));
-        open(&mut plugin, &authority);
-        assert!(
-            plugin
-                .configure(denying(&authority).json())
-                .expect("no trap")
-        );
+        let (mut plugin, _) = opened_before(&authority, &denying(&authority));
         plugin.take_recorded();
         plugin.run_for(Duration::from_secs(2)).expect("no trap");
         let mut calls: Vec<_> = plugin
@@ -89,13 +94,7 @@ fn no_fault_while_open_requests_are_decided_anew_lets_a_denied_one_go_on() {
     );
     for (hostcall, about) in &calls {
         for effect in effects() {
-            let mut plugin = configured(&allowing(&authority));
-            let stream = open(&mut plugin, &authority);
-            assert!(
-                plugin
-                    .configure(denying(&authority).json())
-                    .expect("no trap")
-            );
+            let (mut plugin, stream) = opened_before(&authority, &denying(&authority));
             plugin.inject(Fault::every(hostcall, effect.clone()).about(about));
             plugin.run_for(Duration::from_secs(2)).expect("no trap");
             plugin.clear_faults();
@@ -113,13 +112,7 @@ fn every_fault_in_what_an_allowed_open_request_rests_on_ends_it() {
     let authority = Authority::new(NOW);
     for about in ["connection.mtls", "connection.peer_certificate_valid"] {
         for effect in [Effect::Bytes(vec![7]), Effect::Bytes(vec![0, 0])] {
-            let mut plugin = configured(&allowing(&authority));
-            let stream = open(&mut plugin, &authority);
-            assert!(
-                plugin
-                    .configure(allowing(&authority).json())
-                    .expect("no trap")
-            );
+            let (mut plugin, stream) = opened_before(&authority, &allowing(&authority));
             plugin.inject(Fault::every("proxy_get_property", effect).about(about));
             plugin.run_for(Duration::from_secs(2)).expect("no trap");
             assert_eq!(body(&mut plugin, stream).status(), Some(403), "{about}");
@@ -152,11 +145,7 @@ fn ten_thousand_open_requests_are_decided_on_within_a_second() {
 
 fn open_quickly(plugin: &mut Plugin, authority: &Authority) -> StreamId {
     use std::sync::OnceLock;
-    use wasm_tests::host::Properties;
     static CONNECTION: OnceLock<Properties> = OnceLock::new();
     let connection = CONNECTION.get_or_init(|| mutual_tls(&authority.svid(SLEEP)));
-    let stream = plugin.open(connection.clone()).expect("no trap");
-    let outcome = plugin.request_headers(stream, &request("POST", "/"), false);
-    assert_eq!(outcome.expect("no trap"), Outcome::Continued);
-    stream
+    open_over(plugin, connection.clone())
 }
