@@ -13,7 +13,7 @@ use policy::request_authentication::JwtRule;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::error::{Checks, Problem};
+use crate::error::Checks;
 use crate::typed::{Empty, Seconds, Typed};
 
 use self::keys::KeyServer;
@@ -50,6 +50,7 @@ impl Jwt {
             let keys = match KeyServer::of(rule) {
                 None => Keys::local(rule),
                 Some(server) => {
+                    server.check(rule, checks);
                     let keys = Keys::remote(rule, &server);
                     servers.insert(server);
                     keys
@@ -60,8 +61,7 @@ impl Jwt {
         let clusters = servers.iter().filter_map(|server| {
             let cluster = server.cluster(roots);
             if cluster.is_none() {
-                let (path, problem) = ("mesh.jwksRoots", Problem::Empty);
-                checks.refuse(path, problem);
+                checks.refuse("mesh.jwksRoots", server.without_roots());
             }
             cluster
         });

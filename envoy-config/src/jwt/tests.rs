@@ -137,3 +137,26 @@ fn https_without_roots_is_refused() {
     let refused = checks.done().unwrap_err();
     assert_eq!(refused.problems()[0].path, "mesh.jwksRoots");
 }
+
+/// A port that is none must not be taken for none: keys would come from somewhere else than is written.
+#[test]
+fn addresses_that_are_none_are_refused() {
+    for uri in [
+        "https://keys.example:65536/",
+        "https://keys.example:0/",
+        "https://keys.example:/",
+        "https://keys.example:44e/",
+        "https://keys_example/",
+        "https://::1/keys",
+        "https://[::1/keys",
+        "https://-/keys",
+    ] {
+        let rules = [remote(uri)];
+        let mut checks = Checks::default();
+        Jwt::new(&rules, Some(Path::new("/etc/roots.pem")), &mut checks);
+        let Err(refused) = checks.done() else {
+            panic!("{uri}");
+        };
+        assert_eq!(refused.problems()[0].path, "filter.config.policies");
+    }
+}

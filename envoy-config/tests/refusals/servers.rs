@@ -8,7 +8,7 @@ use envoy_config::address::{Admin, Endpoint};
 use envoy_config::age::ConnectionAge;
 use envoy_config::sidecar::{InboundFilter, PathNormalization, Server};
 use envoy_config::tls::ClientSans;
-use policy::config::PluginConfig;
+use policy::config::{PluginConfig, PolicyBundleConfig};
 
 use crate::support::{client_refused, list, plugin, server, server_refused, upstream_refused};
 
@@ -168,4 +168,76 @@ fn every_problem_is_reported_at_once() {
         text.starts_with("nodeId: is empty\nlisten: port 0"),
         "{text}"
     );
+}
+
+/// So many policies, each under a name of its own.
+fn many(server: &mut Server, count: usize) {
+    let policy = |number: usize| {
+        serde_json::json!({
+            "apiVersion": "security.istio.io/v1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": format!("policy-{number}"), "namespace": "default"},
+            "spec": {"action": "ALLOW", "rules": [{
+                "to": [{"operation": {"paths": [format!("/path-{number}")]}}],
+            }]},
+        })
+    };
+    with_config(server, |config| {
+        config.policies = (0..count).map(policy).collect();
+    });
+}
+
+#[test]
+fn policies_that_are_too_many_belong_in_a_bundle() {
+    let problem = server_refused("filter.config.policies", |server| many(server, 2000));
+    assert!(
+        matches!(problem, Problem::PoliciesTooLarge { limit: 262_144, .. }),
+        "{problem:?}"
+    );
+    let told = problem.to_string();
+    for remedy in ["countersign policy publish", "policyBundle"] {
+        assert!(told.contains(remedy), "{told}");
+    }
+    // Where nobody has to take it but Envoy.
+    let mut server = server();
+    many(&mut server, 2000);
+    server.mesh.max_inline_bytes = usize::MAX;
+    assert!(server.bootstrap().is_ok());
+}
+
+fn take_bundle(server: &mut Server) {
+    server.agent_http = Some("/run/agent.sock".into());
+    with_config(server, |config| {
+        config.deny_list = Some(list());
+        config.policy_bundle = Some(PolicyBundleConfig {
+            name: "shop".to_owned(),
+            at_least: None,
+        });
+    });
+}
+
+#[test]
+fn policies_are_in_the_configuration_or_in_a_bundle() {
+    let problem = server_refused("filter.config.policyBundle", |server| {
+        take_bundle(server);
+        many(server, 1);
+    });
+    assert!(matches!(problem, Problem::Plugin(_)), "{problem:?}");
+    // What only the proxy reads is no policy of the filter's.
+    let mut server = server();
+    take_bundle(&mut server);
+    server.mesh.jwks_roots = Some("/roots.pem".into());
+    with_config(&mut server, |config| {
+        config.policies = vec![serde_json::json!({
+            "apiVersion": "security.istio.io/v1",
+            "kind": "RequestAuthentication",
+            "metadata": {"name": "tokens", "namespace": "default"},
+            "spec": {"jwtRules": [
+                {"issuer": "https://a.example", "jwksUri": "https://a.example/keys"},
+            ]},
+        })];
+    });
+    let bootstrap = server.bootstrap();
+    let bootstrap = bootstrap.unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(bootstrap.to_yaml().unwrap().contains("jwt_authn"));
 }

@@ -1,6 +1,8 @@
-//! External authorization services: one over gRPC, one over HTTP. Both refuse paths with `refuse` in them; about a
-//! TCP connection the first is asked by its client's name.
+//! External authorization services: one over gRPC, one over HTTP. Both refuse paths with `refuse` in them, and fail
+//! where there is `broken`; to `sign-in` the second says 401. About a TCP connection the first is asked by its
+//! client's name.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -20,8 +22,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Status;
 
-/// What the provider was asked, path by path or name by name.
-type Asked = Arc<Mutex<Vec<String>>>;
+#[derive(Default)]
+struct Record {
+    /// What the provider was asked, path by path or name by name.
+    asked: Vec<String>,
+    /// Names of the headers that it was shown.
+    headers: BTreeSet<String>,
+}
+
+type Asked = Arc<Mutex<Record>>;
 
 /// A running service; dropping it ends it.
 pub(crate) struct Authorizer {
@@ -49,13 +58,21 @@ impl Authorizer {
     }
 
     pub(crate) async fn http() -> Self {
-        Self::start(|listener, asked| async move {
+        Self::slow_http(Duration::ZERO).await
+    }
+
+    /// One that takes its time.
+    pub(crate) async fn slow_http(pause: Duration) -> Self {
+        Self::start(move |listener, asked| async move {
             while let Ok((stream, _)) = TcpListener::accept(&listener).await {
                 let asked = Arc::clone(&asked);
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
                         let response = answer(&request, &asked);
-                        async move { Ok::<_, Infallible>(response) }
+                        async move {
+                            tokio::time::sleep(pause).await;
+                            Ok::<_, Infallible>(response)
+                        }
                     });
                     let server = hyper::server::conn::http1::Builder::new();
                     server
@@ -92,7 +109,14 @@ impl Authorizer {
 
     /// What it was asked since this was last called.
     pub(crate) fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().expect("no test panics in there"))
+        let mut record = self.asked.lock().expect("no test panics in there");
+        std::mem::take(&mut record.asked)
+    }
+
+    /// Names of the headers that it was shown since this was last called.
+    pub(crate) fn headers(&self) -> BTreeSet<String> {
+        let mut record = self.asked.lock().expect("no test panics in there");
+        std::mem::take(&mut record.headers)
     }
 
     /// Ends it with its connections: whoever asks now gets no answer.
@@ -123,31 +147,50 @@ impl Authorization for ByPath {
         let request = request.into_inner();
         let attributes = request.attributes.unwrap_or_default();
         let http = attributes.request.and_then(|request| request.http);
+        let http = http.unwrap_or_default();
         let client = attributes.source.map(|peer| peer.principal);
-        let path = http.map(|http| http.path).filter(|path| !path.is_empty());
+        let path = Some(http.path).filter(|path| !path.is_empty());
         let path = path.or(client).unwrap_or_default();
         let status = if path.contains("refuse") {
             Status::permission_denied("the provider refuses")
         } else {
             Status::ok("the provider consents")
         };
-        self.0.lock().expect("no test panics in there").push(path);
+        let broken = path.contains("broken");
+        note(&self.0, path, http.headers.into_keys());
         tokio::time::sleep(self.1).await;
+        if broken {
+            return Err(Status::internal("the provider fails"));
+        }
         Ok(tonic::Response::new(CheckResponse::with_status(status)))
     }
 }
 
 fn answer(request: &Request<Incoming>, asked: &Asked) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
-    let refused = path.contains("refuse");
-    asked.lock().expect("no test panics in there").push(path);
-    let (status, text) = match refused {
-        true => (StatusCode::FORBIDDEN, "the provider refuses"),
-        false => (StatusCode::OK, "the provider consents"),
+    let (status, text) = if path.contains("refuse") {
+        (StatusCode::FORBIDDEN, "the provider refuses")
+    } else if path.contains("sign-in") {
+        (StatusCode::UNAUTHORIZED, "the provider knows nobody")
+    } else if path.contains("broken") {
+        (StatusCode::INTERNAL_SERVER_ERROR, "the provider fails")
+    } else {
+        (StatusCode::OK, "the provider consents")
     };
+    note(
+        asked,
+        path,
+        request.headers().keys().map(ToString::to_string),
+    );
     Response::builder()
         .status(status)
         .header("x-decided-by", "the-provider")
         .body(Full::from(text))
         .expect("a response")
+}
+
+fn note(asked: &Asked, path: String, headers: impl Iterator<Item = String>) {
+    let mut record = asked.lock().expect("no test panics in there");
+    record.asked.push(path);
+    record.headers.extend(headers);
 }

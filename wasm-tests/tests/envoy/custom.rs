@@ -1,5 +1,8 @@
 //! CUSTOM: Envoy asks a provider in front of the filter, then the filter's DENY and ALLOW decide.
 
+mod failing;
+pub(crate) mod over_tls;
+
 use std::net::SocketAddr;
 
 use lab::http::{Connection, Version};

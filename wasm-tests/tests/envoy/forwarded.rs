@@ -1,5 +1,7 @@
 //! A certificate that a gateway in front forwards in `x-forwarded-client-cert`, as Envoy really writes it.
 
+mod permissive;
+
 use envoy_config::EnvoyVersion;
 use envoy_config::sidecar::{Hold, InboundFilter, SanMatchers, Server, Upstream};
 use lab::http::{Resumption, ServerCheck, Tls, Version};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use envoy_config::address::Admin;
+use identity::chain;
 use lab::envoy::Envoy;
 use lab::http::{Answer, Connection, HttpError, Tls, Version};
 use lab::upstream::Echo;
@@ -18,16 +19,6 @@ impl Failed {
     pub(crate) fn is_lost_race(&self) -> bool {
         self.1
     }
-}
-
-pub(crate) fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 pub(crate) enum Running {
@@ -76,7 +67,7 @@ impl ServerUnderTest {
         admin
             .stat(name)
             .await
-            .unwrap_or_else(|error| panic!("{}", report(&error)))
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
     /// Sum of all statistics whose name matches.
@@ -85,7 +76,7 @@ impl ServerUnderTest {
         let stats = admin
             .stats(regex)
             .await
-            .unwrap_or_else(|error| panic!("{}", report(&error)));
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         stats.values().sum()
     }
 
@@ -128,7 +119,7 @@ impl ClientUnderTest {
         connection
             .send(request)
             .await
-            .unwrap_or_else(|error| panic!("{}", report(&error)))
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
     pub(crate) async fn get(&self, host: &str) -> Answer {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use envoy_config::address::Admin;
 use envoy_config::sidecar::{Client, InboundFilter, Server, Upstream};
 use envoy_config::tls::TlsSource;
+use identity::chain;
 use lab::envoy::{Binary, Envoy, Options};
 use lab::http::{Answer, Identity, Resumption, ServerCheck, Tls};
 use lab::upstream::Echo;
@@ -20,7 +21,7 @@ use wasm_tests::fixtures::HTTPBIN;
 use wasm_tests::fixtures::ca::{Authority, Leaf, LeafSpec};
 use wasm_tests::fixtures::config::ConfigSpec;
 
-use crate::running::{ClientUnderTest, Failed, Running, ServerUnderTest, report};
+use crate::running::{ClientUnderTest, Failed, Running, ServerUnderTest};
 
 pub(crate) fn now() -> u64 {
     SystemTime::now()
@@ -103,7 +104,7 @@ impl World {
         let config = self.path("refused.json");
         fs::write(&config, bootstrap.to_string()).expect("writable");
         let refused = lab::envoy::validate(&self.binary, &config).await;
-        report(&refused.expect_err("an Envoy that is too old"))
+        chain(&refused.expect_err("an Envoy that is too old"))
     }
 
     /// A certificate that ends so many seconds from this call, however long the Envoys took to start.
@@ -256,7 +257,7 @@ impl World {
         let started = Envoy::start(&self.binary, bootstrap, &options).await;
         started.map(Running::Checked).map_err(|error| {
             let lost = error.is_address_in_use();
-            Failed(report(&error), lost)
+            Failed(chain(&error), lost)
         })
     }
 

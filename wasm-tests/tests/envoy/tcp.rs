@@ -2,6 +2,7 @@
 
 mod custom;
 mod inbound;
+mod modes;
 mod outbound;
 mod table;
 mod worlds;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use envoy_config::address::Admin;
 use envoy_config::sidecar::{InboundFilter, SpeaksFirst, TcpServer};
+use identity::chain;
 use lab::http::Tls;
 use lab::tcp::{BANNER, Heard, TcpApp, TcpClient};
 use serde_json::{Value, json};
@@ -20,7 +22,7 @@ use wasm_tests::fixtures::ca::Leaf;
 use wasm_tests::fixtures::config::{ConfigSpec, allow_principal};
 use wasm_tests::fixtures::{HTTPBIN, IMPOSTOR, SLEEP};
 
-use crate::running::{Failed, Running, decisions, report};
+use crate::running::{Failed, Running, decisions};
 use crate::support::{World, loopback, plugin_config};
 
 /// Longer than anything that comes takes to come.
@@ -117,7 +119,7 @@ fn inbound_world() -> Option<World> {
         config: Box::new(plugin_config(&only_sleep(&world))),
     };
     let refused = spec.bootstrap().expect_err("an Envoy that is too old");
-    let said = report(&refused);
+    let said = chain(&refused);
     assert!(said.contains("before 1.37 Envoy neither shows"), "{said}");
     eprintln!("inbound TCP is refused for Envoy {envoy}, as documented");
     None
@@ -138,7 +140,7 @@ async fn early_data_world() -> Option<World> {
     let config = world.path("early.json");
     std::fs::write(&config, json.to_string()).expect("writable");
     let good = lab::envoy::validate(&world.binary, &config).await;
-    good.unwrap_or_else(|error| panic!("{}", report(&error)));
+    good.unwrap_or_else(|error| panic!("{}", chain(&error)));
     tcp_proxy(&mut json, |proxy| {
         proxy["max_early_data_bytes"] = json!(1024)
     });
