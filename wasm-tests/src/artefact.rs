@@ -67,7 +67,16 @@ impl Artefact {
     /// # Errors
     /// The file is missing or is no module.
     pub fn read(path: &Path) -> Result<Self, ArtefactError> {
-        read_and_compile(path.to_owned())
+        read_and_compile(path.to_owned(), &Config::new())
+    }
+
+    /// Reads the filter where it is expected, and compiles it so that the instructions it takes are counted
+    /// ([`crate::host::Plugin::instructions`]).
+    ///
+    /// # Errors
+    /// As [`Artefact::read`].
+    pub fn read_counting() -> Result<Self, ArtefactError> {
+        read_and_compile(path(), Config::new().consume_fuel(true))
     }
 }
 
@@ -87,15 +96,17 @@ pub fn path() -> PathBuf {
 /// The file is missing or is no module. Tests let this fail them: there is no skipping.
 pub fn load() -> Result<&'static Artefact, &'static ArtefactError> {
     static LOADED: OnceLock<Result<Artefact, ArtefactError>> = OnceLock::new();
-    LOADED.get_or_init(|| read_and_compile(path())).as_ref()
+    LOADED
+        .get_or_init(|| read_and_compile(path(), &Config::new()))
+        .as_ref()
 }
 
-fn read_and_compile(path: PathBuf) -> Result<Artefact, ArtefactError> {
+fn read_and_compile(path: PathBuf, config: &Config) -> Result<Artefact, ArtefactError> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(source) => return Err(ArtefactError::Missing { path, source }),
     };
-    let engine = Engine::new(&Config::new()).map_err(|source| ArtefactError::Engine { source })?;
+    let engine = Engine::new(config).map_err(|source| ArtefactError::Engine { source })?;
     match Module::new(&engine, &bytes) {
         Ok(module) => Ok(Artefact {
             path,
@@ -112,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_missing_filter_says_how_to_build_it() {
-        let refused = read_and_compile(PathBuf::from("/nowhere/filter.wasm"));
+        let refused = read_and_compile(PathBuf::from("/nowhere/filter.wasm"), &Config::new());
         let error = refused.expect_err("nothing is there");
         assert!(matches!(error, ArtefactError::Missing { .. }), "{error:?}");
         assert!(error.to_string().contains("just wasm"), "{error}");

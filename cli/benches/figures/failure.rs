@@ -35,12 +35,6 @@ impl Failure {
 
     /// The error and its causes on one line.
     pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        text
+        identity::chain(self)
     }
 }

@@ -3,7 +3,7 @@
 //! The figures that the project's limits are stated in: CPU per request of the server's Envoy, over open
 //! connections with mutual TLS, HTTP/1.1. All cases run at once and take turns, as in [`super::envoy`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lab::bench::{Report, median, resident_kib};
 use lab::http::{Identity, Resumption, ServerCheck, Tls, Version};
@@ -37,9 +37,13 @@ const QUICK: Plan = Plan {
     warm_up: 400,
 };
 
+/// What a case is called, what decides in it, and the module where it is not the one that ships.
+type Case<'a> = (&'static str, Guard, Option<&'a PathBuf>);
+
 /// The first one is what the others are compared with.
-const CASES: [(&str, Guard); 14] = [
+const CASES: [(&str, Guard); 15] = [
     ("none", Guard::Nothing),
+    ("floor", Guard::Floor),
     ("native-1", native(1)),
     ("native-10", native(10)),
     ("native-100", native(100)),
@@ -63,16 +67,41 @@ const fn ours(policies: u32) -> Guard {
     Guard::Filter(Shape::Callers(policies))
 }
 
+/// Another build of the module, to be compared with the one that ships.
+#[derive(Clone, Debug)]
+pub(crate) struct Build {
+    name: &'static str,
+    module: PathBuf,
+}
+
+/// Reads `NAME=FILE`.
+pub(crate) fn build(text: &str) -> Result<Build, String> {
+    let (name, module) = text.split_once('=').ok_or("NAME=FILE is expected")?;
+    let module = Path::new(module).canonicalize();
+    Ok(Build {
+        // Cases are named once in a run and are named by every failure.
+        name: Box::leak(name.to_owned().into_boxed_str()),
+        module: module.map_err(|error| error.to_string())?,
+    })
+}
+
 pub(crate) async fn figures(
     quick: bool,
     only: &[String],
+    builds: &[Build],
     dir: &tempfile::TempDir,
 ) -> Result<Report, Failure> {
-    let cases: Vec<_> = CASES
+    let cases: Vec<Case<'_>> = CASES
         .into_iter()
         .filter(|(name, guard)| {
             only.is_empty() || matches!(guard, Guard::Nothing) || only.iter().any(|one| one == name)
         })
+        .map(|(name, guard)| (name, guard, None))
+        .chain(
+            builds
+                .iter()
+                .map(|build| (build.name, ours(1), Some(&build.module))),
+        )
         .collect();
     let plan = if quick { QUICK } else { FULL };
     let dir = dir.path();
@@ -91,12 +120,13 @@ pub(crate) async fn figures(
     ));
     let service = ExtAuthz::start().await?;
     let mut started = Vec::new();
-    for (index, (name, guard)) in cases.iter().copied().enumerate() {
+    for (index, (name, guard, module)) in cases.iter().copied().enumerate() {
         say(&format!("starting {name}"));
         let change = |bootstrap: &mut _| match guard {
             Guard::ExtAuthz => service.guard(bootstrap),
             _ => Ok(()),
         };
+        let servers = module.map_or_else(|| servers.clone(), |module| servers.with_module(module));
         let server = servers.start_with(index, name, guard, change).await?;
         server.is_guarded(guard, &tls).await?;
         started.push(server);
@@ -163,10 +193,10 @@ fn tell(report: &mut Report, case: &str, rounds: &[f64], bare: &[f64]) {
 }
 
 /// The ratios that the limits are stated in, and the number of policies from which our filter is cheaper.
-fn limits(report: &mut Report, cases: &[(&str, Guard)], lanes: &[Lane]) {
+fn limits(report: &mut Report, cases: &[Case<'_>], lanes: &[Lane]) {
     let bare = lanes.first().map(Lane::rounds).unwrap_or_default();
     let added = |wanted: &str| {
-        let place = cases.iter().position(|(name, _)| *name == wanted)?;
+        let place = cases.iter().position(|(name, ..)| *name == wanted)?;
         median(&lanes::added(lanes.get(place)?.rounds(), bare))
     };
     let mut ratio = |case: &str, over: Option<f64>, under: Option<f64>| {

@@ -36,6 +36,9 @@ struct Args {
     /// Of `filter`, only these cases besides `none`; the table then lacks what it compares with
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
+    /// Of `filter`, a further case of one policy with another build of the module
+    #[arg(long, value_name = "NAME=FILE", value_parser = filter::build)]
+    build: Vec<filter::Build>,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -79,7 +82,12 @@ fn run(args: &Args) -> Result<(), Failure> {
         publish(&runtime.block_on(envoy::figures(args.quick, &scratch()?))?)?;
     }
     if args.benches.contains(&Bench::Filter) {
-        publish(&runtime.block_on(filter::figures(args.quick, &args.case, &scratch()?))?)?;
+        publish(&runtime.block_on(filter::figures(
+            args.quick,
+            &args.case,
+            &args.build,
+            &scratch()?,
+        ))?)?;
     }
     if args.benches.contains(&Bench::Reload) {
         publish(&runtime.block_on(reload::figures(args.quick, &scratch()?))?)?;

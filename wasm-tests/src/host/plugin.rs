@@ -43,6 +43,8 @@ impl Plugin {
         let engine = module.engine();
         let mut store = Store::new(engine, State::new(world.clone(), Self::MEMORY_LIMIT));
         store.limiter(|state| &mut state.limits);
+        // Refused where the module was not compiled to count, and then none are used up.
+        let _counts = store.set_fuel(u64::MAX);
         let mut linker = Linker::new(engine);
         abi::define(&mut linker).map_err(|source| HostError::Instantiate { source })?;
         let instance = linker
@@ -208,6 +210,14 @@ impl Plugin {
         memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
+    /// How many WebAssembly instructions the guest has taken so far, one that does several things at once
+    /// counted as one; `None` where its module was not read by [`artefact::Artefact::read_counting`].
+    #[must_use]
+    pub fn instructions(&self) -> Option<u64> {
+        let left = self.store.get_fuel().ok()?;
+        Some(u64::MAX.saturating_sub(left))
+    }
+
     /// Whether the guest has trapped; Envoy would answer 503 from then on.
     #[must_use]
     pub fn is_dead(&self) -> bool {
@@ -259,6 +269,9 @@ impl Plugin {
         let outcome = function
             .typed::<P, R>(&self.store)
             .and_then(|typed| typed.call(&mut self.store, parameters));
+        if std::env::var_os("COUNT").is_some() {
+            eprintln!("{export} {:?}", self.instructions());
+        }
         let state = self.store.data_mut();
         state.current = 0;
         state.effective = 0;

@@ -15,8 +15,8 @@ use lab::envoy::{Binary, Envoy, Options, StartError};
 use lab::http::{Connection, Target, Tls, Version};
 use lab::ready::{self, NotYet};
 use policy::config::{
-    AllowedLog, DecisionLog, DenyListConfig, Direction, PluginConfig, SCHEMA_VERSION, StaleList,
-    TrustEntry,
+    AllowedLog, DecisionLog, DenyListConfig, Direction, MAX_CONFIG_BYTES, PluginConfig,
+    SCHEMA_VERSION, StaleList, TrustEntry,
 };
 use policy::path::PathNormalization;
 use serde_json::Value;
@@ -46,11 +46,14 @@ pub(crate) enum Guard {
     Filter(Shape),
     /// The same, with a line in Envoy's log for every allowed request.
     Logging(Shape),
+    /// A module that decides nothing, with our filter's configuration: what Envoy and V8 take for any.
+    Floor,
     /// A service outside of Envoy, put there by [`crate::ext_authz`].
     ExtAuthz,
 }
 
 /// What all of them have in common.
+#[derive(Clone)]
 pub(crate) struct Servers {
     binary: Binary,
     dir: PathBuf,
@@ -78,6 +81,14 @@ impl Servers {
             issuer: status.intermediate.map(|ca| ca.pem).unwrap_or_default(),
             list_keys: status.deny_list_key_pems,
         })
+    }
+
+    /// The same with another build of the filter.
+    pub(crate) fn with_module(&self, module: &Path) -> Self {
+        Self {
+            module: module.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// Envoy's version.
@@ -149,6 +160,8 @@ impl Servers {
         let mut server = sidecar::Server::new("httpbin", listen, Endpoint::Ip(self.app), tls);
         server.envoy = self.binary.version();
         server.admin = Admin::Unix(admin_socket(&self.dir, index));
+        // What policies cost is measured, not how they come.
+        server.mesh.max_inline_bytes = MAX_CONFIG_BYTES;
         server.connection_age = ConnectionAge::at_most(AGE);
         server.filter = match guard {
             Guard::Nothing | Guard::ExtAuthz => InboundFilter::None,
@@ -157,6 +170,7 @@ impl Servers {
             },
             Guard::Filter(shape) => self.filter(shape, AllowedLog::None),
             Guard::Logging(shape) => self.filter(shape, AllowedLog::All),
+            Guard::Floor => self.floor()?,
         };
         if matches!(server.filter, InboundFilter::Wasm { .. }) {
             server.agent_http = Some(self.agent.clone());
@@ -164,6 +178,15 @@ impl Servers {
         server
             .bootstrap()
             .map_err(Failure::part("Envoy's bootstrap"))
+    }
+
+    fn floor(&self) -> Result<InboundFilter, Failure> {
+        let failed = "the module that decides nothing";
+        let binary = wat::parse_str(include_str!("../floor.wat")).map_err(Failure::part(failed))?;
+        let module = self.dir.join("floor.wasm");
+        std::fs::write(&module, binary).map_err(Failure::part(failed))?;
+        let floor = self.with_module(&module);
+        Ok(floor.filter(Shape::One, AllowedLog::None))
     }
 
     fn filter(&self, shape: Shape, allowed: AllowedLog) -> InboundFilter {
@@ -289,7 +312,7 @@ impl Server {
         let answer = connection.get(REFUSED_PATH).await;
         let found = answer.map_err(Failure::part(self.name))?.status;
         let (status, wanted) = match guard {
-            Guard::Nothing => (200, "status 200"),
+            Guard::Nothing | Guard::Floor => (200, "status 200"),
             _ => (403, "status 403"),
         };
         if found == status {
