@@ -9,6 +9,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use identity::x509::SvidProfile;
@@ -29,6 +30,20 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
+    /// [`Self::open`] that waits up to [`LOCK_WAIT`] for another holder of the lock to let go of it: an agent
+    /// that is about to end, or a child process between fork and exec, which has every open file of its parent.
+    pub(crate) async fn open_once_free(path: &Path) -> Result<Self, DataDirError> {
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match Self::open(path) {
+                Err(DataDirError::InUse { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Opens the folder, making it (mode 0700) if need be.
     pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         let failed = |what, at: &Path| {
@@ -57,11 +72,12 @@ impl DataDir {
             .truncate(false)
             .open(&lock_path)
             .map_err(failed("open", &lock_path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|source| {
-            DataDirError::InUse {
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => DataDirError::InUse {
                 path: path.to_owned(),
-                source: source.into(),
-            }
+                source: error.into(),
+            },
+            other => failed("lock", &lock_path)(other.into()),
         })?;
         Ok(Self {
             path: path.to_owned(),
@@ -225,6 +241,10 @@ pub enum DataDirError {
     },
 }
 
+/// How long the lock of somebody who is about to let go of it is waited for, and between two looks.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 const OWN: &str = "agent.pem";
 const JOIN_KEY: &str = "join.key";
 
@@ -296,8 +316,8 @@ mod tests {
         assert!(key.is_file());
     }
 
-    #[test]
-    fn keeps_a_second_agent_out_and_frees_the_folder_when_dropped() {
+    #[tokio::test]
+    async fn keeps_a_second_agent_out_and_frees_the_folder_when_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::open(dir.path()).unwrap();
         assert!(matches!(
@@ -305,7 +325,34 @@ mod tests {
             Err(DataDirError::InUse { .. })
         ));
         drop(first);
-        DataDir::open(dir.path()).unwrap();
+        DataDir::open_once_free(dir.path()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_let_go_of_in_time_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path()),
+            Err(DataDirError::InUse { .. })
+        ));
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(LOCK_WAIT / 5);
+            drop(first);
+        });
+        DataDir::open_once_free(dir.path()).await.unwrap();
+        holder.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_held_is_refused_after_the_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(dir.path()).unwrap();
+        let begun = Instant::now();
+        let refused = DataDir::open_once_free(dir.path()).await.unwrap_err();
+        assert!((LOCK_WAIT..LOCK_WAIT * 5).contains(&begun.elapsed()));
+        let in_use = format!("{} is in use by another agent", dir.path().display());
+        assert_eq!(refused.to_string(), in_use);
     }
 
     #[test]

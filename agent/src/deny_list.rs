@@ -52,8 +52,8 @@ impl HeldList {
     }
 }
 
-/// Signature checks by aws-lc. Deny lists are signed with ES256 and nothing else.
-struct AwsLc;
+/// Signature checks by aws-lc. Deny lists and policy bundles are signed with ES256 and nothing else.
+pub(crate) struct AwsLc;
 
 impl VerifySignature for AwsLc {
     fn verify(

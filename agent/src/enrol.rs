@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use identity::SpiffeId;
+use identity::{SpiffeId, chain};
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
@@ -16,7 +16,6 @@ use crate::{
     link::{CallError, JoinToken, Link, LinkError, Request, create_certificate},
     schedule::Backoff,
     settings::Settings,
-    socket::chain,
     svid::{ChainError, Svid},
     upkeep::new_key,
 };

@@ -1,20 +1,23 @@
-//! The plain HTTP part of the socket: the deny list for filters, the status for people.
+//! The plain HTTP part of the socket: deny list and policy bundles for filters, the status for people.
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{Path, Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
+use identity::policy_bundle::BundleName;
 use serde::Deserialize;
 
 use crate::{clock, status::Status, world::World};
 
-/// `GET /v1/denylist?epoch=E&since=N`, `GET /v1/status`, `GET /healthz`.
+/// `GET /v1/denylist?epoch=E&since=N`, `GET /v1/policy-bundles/NAME?epoch=E&since=N`, `GET /v1/status`,
+/// `GET /healthz`.
 pub(crate) fn routes(world: World) -> Router {
     Router::new()
         .route("/v1/denylist", get(deny_list))
+        .route("/v1/policy-bundles/{name}", get(policy_bundle))
         .route("/v1/status", get(status))
         .route("/healthz", get(health))
         .with_state(world)
@@ -56,6 +59,32 @@ async fn deny_list(
     }
 }
 
+/// 200 with the bundle, 204 when the caller has this one or a newer one, 404 when there is none of that name (yet).
+async fn policy_bundle(
+    State(world): State<World>,
+    Path(name): Path<String>,
+    Query(Since { epoch, since }): Query<Since>,
+) -> Response {
+    let name: Option<BundleName> = name.try_into().ok();
+    let bundles = world.now().policy_bundles;
+    let Some(bundle) = name.and_then(|name| bundles.get(&name).cloned()) else {
+        return (StatusCode::NOT_FOUND, "no such policy bundle\n").into_response();
+    };
+    if bundle.head().position() <= (epoch, since) {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    (
+        [
+            (header::CONTENT_TYPE, BUNDLE),
+            (header::CACHE_CONTROL, "no-store"),
+        ],
+        bundle.bytes(),
+    )
+        .into_response()
+}
+
+/// Media type of a policy bundle.
+const BUNDLE: &str = "application/vnd.countersign.policy-bundle";
 /// Media type of a deny list update.
 const UPDATE: &str = "application/vnd.countersign.deny-list";
 

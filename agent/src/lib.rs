@@ -23,6 +23,7 @@ mod http;
 mod key;
 mod link;
 mod peer;
+mod policy_bundle;
 mod run;
 mod sds;
 mod settings;

@@ -50,7 +50,7 @@ pub async fn run(
         &settings.authority_name,
         &settings.bundle,
     )?;
-    let data_dir = DataDir::open(&settings.data_dir)?;
+    let data_dir = DataDir::open_once_free(&settings.data_dir).await?;
     let socket = Socket::bind(&settings.socket).await?;
     info!(
         socket = %settings.socket.display(),
@@ -104,6 +104,7 @@ async fn work(
         trust_domain(),
     ));
     tasks.spawn(watch::deny_list(office.channels(), world.clone()));
+    tasks.spawn(watch::policy_bundles(office.channels(), world.clone()));
     tasks.spawn(supervise(office.clone()));
     let subject = Subject::Own(spiffe_id.clone());
     tasks.spawn(async move { office.maintain(subject).await });

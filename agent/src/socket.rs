@@ -15,6 +15,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use identity::chain;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -139,18 +140,6 @@ const MAX_PATH_BYTES: usize = 107;
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// How long open requests may take when the agent stops.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        text.push_str(": ");
-        text.push_str(&one.to_string());
-        cause = one.source();
-    }
-    text
-}
 
 async fn converse(stream: UnixStream, peer: Peer, router: Router, stop: CancellationToken) {
     let pid = peer.pid();

@@ -27,6 +27,10 @@ pub struct Status {
     pub deny_list: Option<DenyListStatus>,
     /// Why the last deny list was not taken.
     pub deny_list_error: Option<String>,
+    /// The policy bundles that were verified, in the order of their names.
+    pub policy_bundles: Vec<PolicyBundleStatus>,
+    /// Why the last policy bundle was not taken.
+    pub policy_bundle_error: Option<String>,
     /// The last secrets an Envoy did not take. `None` if none ever did that.
     pub rejection: Option<RejectionStatus>,
 }
@@ -81,6 +85,19 @@ pub struct DenyListStatus {
     pub stale: bool,
 }
 
+/// A policy bundle.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PolicyBundleStatus {
+    /// Its name.
+    pub name: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Counts what was published under the name.
+    pub sequence: u64,
+    /// SHA-256 of the policies.
+    pub sha256: String,
+}
+
 /// Secrets an Envoy did not take; it keeps those it had.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RejectionStatus {
@@ -129,6 +146,18 @@ impl Status {
                 stale: list.list().is_stale(UnixTime::from_secs(now.as_secs())),
             }),
             deny_list_error: snapshot.deny_list_error.as_deref().map(str::to_owned),
+            policy_bundles: snapshot
+                .policy_bundles
+                .values()
+                .map(|bundle| bundle.head())
+                .map(|head| PolicyBundleStatus {
+                    name: head.name.to_string(),
+                    epoch: head.epoch,
+                    sequence: head.sequence,
+                    sha256: head.sha256.to_string(),
+                })
+                .collect(),
+            policy_bundle_error: snapshot.policy_bundle_error.as_deref().map(str::to_owned),
             rejection: snapshot.rejection.as_deref().map(|one| RejectionStatus {
                 at: one.at.as_secs(),
                 pid: one.pid,

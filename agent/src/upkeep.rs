@@ -4,7 +4,7 @@ mod supervisor;
 
 use std::{sync::Arc, time::Duration};
 
-use identity::{SpiffeId, x509::SvidProfile};
+use identity::{SpiffeId, chain, x509::SvidProfile};
 use tokio::sync::{Semaphore, watch};
 use tonic::transport::Channel;
 use tracing::{info, warn};
@@ -15,7 +15,6 @@ use crate::{
     key::{KeyAlgorithm, KeyError, PrivateKey},
     link::{CallError, Link, LinkError, Request, create_certificate},
     schedule::Backoff,
-    socket::chain,
     svid::{ChainError, Svid},
     world::{Snapshot, Upkeep, World},
 };

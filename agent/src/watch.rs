@@ -1,4 +1,4 @@
-//! What the authority streams to the agent: entries, the trust bundle and the deny list.
+//! What the authority streams to the agent: entries, the trust bundle, the deny list and policy bundles.
 //!
 //! Every stream is taken up again for ever, and anew on each new channel, so that it runs under the
 //! agent's present certificate.
@@ -6,12 +6,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use api::agent::{
-    BundleSnapshot, DenyListUpdate, EntriesSnapshot, WatchBundleRequest, WatchDenyListRequest,
-    WatchEntriesRequest, agent_service_client::AgentServiceClient,
+    BundleSnapshot, DenyListUpdate, EntriesSnapshot, HeldPolicyBundle, PolicyBundleUpdate,
+    WatchBundleRequest, WatchDenyListRequest, WatchEntriesRequest, WatchPolicyBundlesRequest,
+    agent_service_client::AgentServiceClient,
 };
 use identity::{
-    TrustDomain,
+    TrustDomain, chain,
     deny_list::{ListKey, ListKeyError, MAX_UPDATE_BYTES},
+    policy_bundle::MAX_BUNDLE_BYTES,
 };
 use rustls::{
     RootCertStore,
@@ -26,8 +28,8 @@ use crate::{
     deny_list::HeldList,
     entries::Entries,
     link::CallError,
+    policy_bundle::HeldBundle,
     schedule::Backoff,
-    socket::chain,
     world::{Roots, World},
 };
 
@@ -95,12 +97,7 @@ pub(crate) async fn bundle(
 /// the list held, so after a refusal the stream is opened anew, from the list that is held then: once
 /// the keys are known, or the authority has made good.
 pub(crate) async fn deny_list(channels: watch::Receiver<Channel>, world: World) {
-    let mut bundles = world.follow();
-    if bundles
-        .wait_for(|snapshot| snapshot.roots.is_some())
-        .await
-        .is_err()
-    {
+    if !has_keys(&world).await {
         return;
     }
     let open = |mut client: AgentServiceClient<Channel>| {
@@ -114,6 +111,74 @@ pub(crate) async fn deny_list(channels: watch::Receiver<Channel>, world: World) 
     };
     let watched = ("deny list", DENY_LIST_BACKOFF);
     follow(watched, channels, open, |update| take(&world, update)).await;
+}
+
+/// Follows the policy bundles. Never returns.
+///
+/// As with the deny list, one that does not verify is refused, and the stream is opened anew.
+pub(crate) async fn policy_bundles(channels: watch::Receiver<Channel>, world: World) {
+    if !has_keys(&world).await {
+        return;
+    }
+    let open = |mut client: AgentServiceClient<Channel>| {
+        let held = world.now().policy_bundles;
+        let held = held.values().map(|bundle| bundle.head());
+        let held = held.map(|head| HeldPolicyBundle {
+            name: head.name.to_string(),
+            epoch: head.epoch,
+            sequence: head.sequence,
+            issued: head.issued.as_secs(),
+        });
+        let held = held.collect();
+        async move {
+            let request = WatchPolicyBundlesRequest { held };
+            client.watch_policy_bundles(request).await
+        }
+    };
+    let watched = ("policy bundles", DENY_LIST_BACKOFF);
+    follow(watched, channels, open, |update| {
+        take_bundle(&world, update)
+    })
+    .await;
+}
+
+/// Waits until the trust bundle is there, which says whose signatures count; false where it never will be.
+async fn has_keys(world: &World) -> bool {
+    let mut bundles = world.follow();
+    let known = bundles.wait_for(|snapshot| snapshot.roots.is_some());
+    known.await.is_ok()
+}
+
+/// Takes a policy bundle; what it was refused for ends the stream.
+fn take_bundle(
+    world: &World,
+    PolicyBundleUpdate { bundle }: PolicyBundleUpdate,
+) -> Result<(), Refused> {
+    let now = identity::UnixTime::from_secs(clock::now().as_secs());
+    let snapshot = world.now();
+    let keys = snapshot.roots.as_ref().map(|roots| &*roots.list_keys);
+    match HeldBundle::accept(
+        bundle,
+        keys.unwrap_or_default(),
+        &snapshot.policy_bundles,
+        now,
+    ) {
+        Ok(held) => {
+            let head = held.head();
+            info!(bundle = %head.name, sequence = head.sequence, "policy bundle received");
+            let name = head.name.clone();
+            world.change(|world| {
+                Arc::make_mut(&mut world.policy_bundles).insert(name, Arc::new(held));
+                world.policy_bundle_error = None;
+            });
+            Ok(())
+        }
+        Err(error) => {
+            let why: Arc<str> = format!("a policy bundle is refused: {}", chain(&error)).into();
+            world.change(|world| world.policy_bundle_error = Some(Arc::clone(&why)));
+            Err(Refused { why })
+        }
+    }
 }
 
 /// Takes an update; what it was refused for ends the stream.
@@ -141,9 +206,10 @@ fn take(world: &World, DenyListUpdate { update }: DenyListUpdate) -> Result<(), 
     }
 }
 
-/// The longest deny list there may be, and what comes with it. The library's limit of 4 MB would cut
-/// off whoever is told of some thirty thousand revocations.
-const MAX_MESSAGE_BYTES: usize = MAX_UPDATE_BYTES + 64 * 1024;
+/// The longest policy bundle there may be, which is longer than the longest deny list, and what comes with it. The
+/// library's own limit of 4 MiB is below that.
+const MAX_MESSAGE_BYTES: usize = MAX_BUNDLE_BYTES + 64 * 1024;
+const _: () = assert!(MAX_MESSAGE_BYTES > MAX_UPDATE_BYTES);
 
 /// How long a revocation may take is how long this stream may be away.
 const DENY_LIST_BACKOFF: Backoff = Backoff::up_to(Duration::from_secs(1));

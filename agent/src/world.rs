@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use identity::{SpiffeId, deny_list::ListKey};
+use identity::{SpiffeId, deny_list::ListKey, policy_bundle::BundleName};
 use tokio::sync::watch;
 
-use crate::{deny_list::HeldList, entries::Entries, schedule::UnixMillis, svid::Svid};
+use crate::{
+    deny_list::HeldList, entries::Entries, policy_bundle::HeldBundle, schedule::UnixMillis,
+    svid::Svid,
+};
 
 /// Everything that can change while the agent runs. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +25,10 @@ pub(crate) struct Snapshot {
     pub(crate) deny_list: Option<Arc<HeldList>>,
     /// Why the last deny list was not taken.
     pub(crate) deny_list_error: Option<Arc<str>>,
+    /// The policy bundles that were verified.
+    pub(crate) policy_bundles: Arc<BTreeMap<BundleName, Arc<HeldBundle>>>,
+    /// Why the last policy bundle was not taken.
+    pub(crate) policy_bundle_error: Option<Arc<str>>,
     /// The last secrets an Envoy did not take.
     pub(crate) rejection: Option<Arc<Rejection>>,
 }

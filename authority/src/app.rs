@@ -11,6 +11,7 @@ use api::admin::admin_service_server::AdminServiceServer;
 use api::agent::BundleSnapshot;
 use api::agent::agent_service_server::AgentServiceServer;
 use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
+use identity::chain;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,14 +21,14 @@ use tonic::transport::Server;
 
 pub use self::error::ServeError;
 pub(crate) use self::parts::Parts;
+use crate::bundles::Bundles;
 use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, WriterTask};
 use crate::issue::Issuance;
-use crate::report::chain;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
 use crate::serve::admin::AdminApi;
 use crate::serve::admin_socket;
-use crate::serve::agents::AgentApi;
+use crate::serve::agents::{AgentApi, announce_list_keys};
 use crate::serve::certificates::CertificateApi;
 use crate::serve::listener;
 use crate::serve::own_certificate;
@@ -128,6 +129,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
 
     let publisher = start_publisher(&settings, &issuance).await?;
+    let bundles = Arc::new(Bundles::start(issuance.clone(), Arc::clone(&publisher)).await?);
     let own = own_certificate::issue(&issuance).await?;
     let serving = Arc::new(ServingCertificate::new(own.key));
     let tls = tls::server_config(issuance.issuer().root().der(), Arc::clone(&serving))?;
@@ -137,7 +139,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let agents = agent_api(
         &settings,
         &issuance,
-        &publisher,
+        (&publisher, &bundles),
         entries.subscribe(),
         &stopping,
     );
@@ -145,6 +147,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         bundle: agents.bundle.clone(),
         issuance: issuance.clone(),
         publisher: Arc::clone(&publisher),
+        bundles: Arc::clone(&bundles),
         entries,
         listen_address: address.to_string(),
         admin_socket: ready.admin_socket.clone(),
@@ -153,6 +156,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let connections = listener::accept(listener, tls, stopping.clone());
     let certificates = CertificateApi::new(issuance.clone());
     let period = Duration::from_secs(settings.deny_list_period_seconds);
+    let bundle = agents.bundle.clone();
 
     let mut tasks = JoinSet::new();
     tasks.spawn(serve_grpc(
@@ -163,7 +167,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     ));
     tasks.spawn(serve_admin(admin_listener, admin, stopping.clone()));
     tasks.spawn(until(stopping.clone(), "deny list", async move {
-        publisher.run(period).await;
+        let announce = || announce_list_keys(&bundle, &publisher);
+        publisher.run(period, announce).await;
+    }));
+    tasks.spawn(until(stopping.clone(), "policy bundles", async move {
+        bundles.run().await;
     }));
     tasks.spawn(until(
         stopping.clone(),
@@ -228,7 +236,7 @@ async fn start_publisher(
 fn agent_api(
     settings: &Settings,
     issuance: &Issuance,
-    publisher: &Publisher,
+    (publisher, bundles): (&Publisher, &Bundles),
     entries: watch::Receiver<u64>,
     stopping: &CancellationToken,
 ) -> AgentApi {
@@ -242,6 +250,7 @@ fn agent_api(
         issuance: issuance.clone(),
         entries,
         lists: publisher.watch(),
+        policy_bundles: bundles.watch(),
         bundle: watch::channel(Arc::new(bundle)).0,
         stopping: stopping.clone(),
         clock: Arc::clone(&settings.clock),
@@ -290,7 +299,7 @@ async fn serve_admin(
     stopping: CancellationToken,
 ) -> &'static str {
     let served = Server::builder()
-        .add_service(AdminServiceServer::new(api).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(AdminServiceServer::new(api).max_decoding_message_size(MAX_ADMIN_BYTES))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),
             stopping.cancelled_owned(),
@@ -312,5 +321,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Requests at a time on one connection.
 const MAX_STREAMS: u32 = 1024;
+/// Largest request read of an operator: the policies of the longest bundle.
+const MAX_ADMIN_BYTES: usize = identity::policy_bundle::MAX_BODY_BYTES + 64 * 1024;
 /// Largest request read; twice the largest CSR, and more than any of our messages.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;

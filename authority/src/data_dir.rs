@@ -4,6 +4,7 @@ use std::fs::{self, DirEntry, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::ca::{self, files};
 use crate::settings::names;
@@ -58,6 +59,23 @@ pub enum DataDirError {
 }
 
 impl DataDir {
+    /// [`Self::open`] that waits up to [`LOCK_WAIT`] for another holder of the lock to let go of it: an authority
+    /// that is about to end, or a child process between fork and exec, which has every open file of its parent.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub(crate) async fn open_once_free(path: &Path) -> Result<Self, DataDirError> {
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match Self::open(path) {
+                Err(DataDirError::Locked { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// Makes the folder if needed (and its parents), and takes its lock.
     ///
     /// # Errors
@@ -197,5 +215,44 @@ fn create(path: &Path) -> Result<(), DataDirError> {
     match files::create_private_dir(path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(failed("create")),
+    }
+}
+
+/// How long the lock of somebody who is about to let go of it is waited for, and between two looks.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_that_is_let_go_of_in_time_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap();
+        assert!(matches!(
+            DataDir::open(dir.path()),
+            Err(DataDirError::Locked { .. })
+        ));
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(LOCK_WAIT / 5);
+            drop(first);
+        });
+        DataDir::open_once_free(dir.path()).await.unwrap();
+        holder.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_held_is_refused_after_the_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = DataDir::open(dir.path()).unwrap();
+        let begun = Instant::now();
+        let refused = DataDir::open_once_free(dir.path()).await.unwrap_err();
+        assert!((LOCK_WAIT..LOCK_WAIT * 5).contains(&begun.elapsed()));
+        let path = dir.path().display();
+        assert_eq!(
+            refused.to_string(),
+            format!("another authority is running on the data folder {path}")
+        );
     }
 }

@@ -14,6 +14,7 @@ use sqlx::sqlite::{
 };
 use tokio::task::JoinHandle;
 
+pub use self::bundles::{BundleError, BundleRecord, MAX_BUNDLES, MAX_TOTAL_BYTES, NewBundle};
 pub(crate) use self::certificates::{Guard, GuardFailure, NewCertificate, RecordOutcome};
 pub(crate) use self::query::CertificateFilter;
 pub use self::record::{
@@ -25,6 +26,7 @@ pub use self::states::{
 };
 use self::writer::Writer;
 
+mod bundles;
 mod certificates;
 mod entries;
 mod query;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use identity::{SpiffeId, UnixTime, pem};
+use identity::{SpiffeId, UnixTime, chain, pem};
 
 pub use self::caller::{Caller, Lifetimes, Proof, Wish};
 pub use self::csr::{
@@ -24,7 +24,6 @@ use crate::inventory::{
     NewCertificate, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
-use crate::report::chain;
 
 pub(crate) mod attest;
 pub(crate) mod caller;

@@ -17,6 +17,7 @@ pub use crate::serve::tls::TlsError;
 pub use crate::settings::{Settings, SettingsError, names};
 
 pub mod bench;
+pub mod bundles;
 pub mod ca;
 pub mod clock;
 pub mod inventory;
@@ -26,6 +27,5 @@ pub mod revoke;
 mod app;
 mod crypto;
 mod data_dir;
-mod report;
 mod serve;
 mod settings;

@@ -4,12 +4,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use identity::UnixTime;
 use identity::deny_list::{
     self, DenyList, DenyListError, Entries, EntriesError, Entry, Head, History,
 };
-use identity::pem;
 use identity::x509::{BadDigest, Sha256Digest};
+use identity::{UnixTime, chain, pem};
 use tokio::sync::{Mutex, watch};
 
 pub use self::key::{ListKeyError, ListKeys, ListSigner};
@@ -18,7 +17,6 @@ use crate::inventory::{
     StateAction, StateChange,
 };
 use crate::issue::{Caller, Issuance, IssueError, Wish};
-use crate::report::chain;
 
 mod key;
 
@@ -91,6 +89,8 @@ pub struct Publisher {
 struct Signing {
     keys: ListKeys,
     certificate: ListCertificate,
+    /// Another one whenever key or certificate are.
+    generation: u64,
 }
 
 /// The certificate of the key that signs.
@@ -112,11 +112,15 @@ impl Publisher {
     ) -> Result<Self, PublishError> {
         let now = issuance.now();
         let certificate = certify(&issuance, keys.active()).await?;
-        let signing = Signing { keys, certificate };
+        let signing = Signing {
+            keys,
+            certificate,
+            generation: 1,
+        };
         issuance.inventory().open_epoch(now).await?;
         let (head, denied) = issuance.inventory().next_list(now).await?;
         let entries = Arc::new(entries(&denied)?);
-        let (jws, list) = signing.sign(head, entries, now, life_seconds)?;
+        let (jws, list) = signing.sign_list(head, entries, now, life_seconds)?;
         let history = History::new(jws, list);
         let (published, _) = watch::channel(Arc::new(SignedList { head, history }));
         Ok(Self {
@@ -135,10 +139,11 @@ impl Publisher {
     }
 
     /// The public keys that may sign lists, PEM `PUBLIC KEY`: the one that does, the one that will
-    /// after a rotation, and the one that did before.
+    /// after a rotation, and the one that did before, until its last list has expired.
     #[must_use]
     pub fn public_keys(&self) -> Vec<String> {
-        self.signing(|signing| signing.keys.public_pems())
+        let now = self.issuance.now();
+        self.signing(|signing| signing.keys.public_pems(now))
     }
 
     /// Takes the prepared key into use, with a certificate of its own, prepares another and signs
@@ -151,7 +156,9 @@ impl Publisher {
         let csr = self.signing(|signing| signing.keys.next().csr_pem().to_owned());
         let certificate = certify_csr(&self.issuance, &csr).await?;
         self.change_signing(|signing| {
-            signing.keys.rotate()?;
+            let now = self.issuance.now().as_secs();
+            let until = UnixTime::from_secs(now.saturating_add(self.life_seconds));
+            signing.keys.rotate(until)?;
             signing.certificate = certificate;
             Ok(())
         })
@@ -181,7 +188,26 @@ impl Publisher {
     }
 
     fn change_signing<T>(&self, change: impl FnOnce(&mut Signing) -> T) -> T {
-        change(&mut self.signing.write().unwrap_or_else(PoisonError::into_inner))
+        let mut signing = self.signing.write().unwrap_or_else(PoisonError::into_inner);
+        signing.generation = signing.generation.wrapping_add(1);
+        change(&mut signing)
+    }
+
+    /// A number that is another one whenever there is another key or certificate to sign with.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.signing(|signing| signing.generation)
+    }
+
+    /// Signs what `input` makes of the key's id and its certificate: the JWS.
+    ///
+    /// # Errors
+    /// [`PublishError::Key`].
+    pub fn sign(
+        &self,
+        input: impl FnOnce(&str, &[u8]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, PublishError> {
+        self.signing(|signing| signing.sign(input))
     }
 
     /// Changes certificates and publishes the list that says so; both are done when this returns.
@@ -229,8 +255,8 @@ impl Publisher {
         self.publish(head, &denied)
     }
 
-    /// Signs the list anew every `period`, for ever.
-    pub async fn run(&self, period: Duration) {
+    /// Signs the list anew every `period`, for ever, and does `also` each time.
+    pub async fn run(&self, period: Duration, also: impl Fn()) {
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The first tick is at once, and the first list is already out.
@@ -243,6 +269,7 @@ impl Publisher {
                     "the deny list was not signed; it will go stale"
                 );
             }
+            also();
         }
     }
 
@@ -254,7 +281,7 @@ impl Publisher {
         }
         let now = self.issuance.now();
         let (jws, list) =
-            self.signing(|signing| signing.sign(head, entries, now, self.life_seconds))?;
+            self.signing(|signing| signing.sign_list(head, entries, now, self.life_seconds))?;
         // Two changes may be signed in either order. A later number includes what an earlier one
         // says, so only forward steps are published.
         self.published.send_if_modified(|current| {
@@ -271,7 +298,7 @@ impl Publisher {
 
 impl Signing {
     /// The signed head of a list, and the list.
-    fn sign(
+    fn sign_list(
         &self,
         number: ListHead,
         entries: Arc<Entries>,
@@ -280,11 +307,17 @@ impl Signing {
     ) -> Result<(Vec<u8>, DenyList), PublishError> {
         let head = Head::of(&entries, (number.epoch, number.sequence), now, life_seconds)
             .ok_or(PublishError::BadClock)?;
-        let signer = self.keys.active();
-        let input = deny_list::signing_input(&head, signer.kid(), Some(&self.certificate.der));
-        let signature = signer.sign(&input).map_err(PublishError::Key)?;
+        let jws =
+            self.sign(|kid, certificate| deny_list::signing_input(&head, kid, Some(certificate)))?;
         let list = DenyList::new(head, entries).map_err(PublishError::BadHead)?;
-        Ok((deny_list::assemble(&input, &signature), list))
+        Ok((jws, list))
+    }
+
+    fn sign(&self, input: impl FnOnce(&str, &[u8]) -> Vec<u8>) -> Result<Vec<u8>, PublishError> {
+        let signer = self.keys.active();
+        let input = input(signer.kid(), &self.certificate.der);
+        let signature = signer.sign(&input).map_err(PublishError::Key)?;
+        Ok(deny_list::assemble(&input, &signature))
     }
 }
 

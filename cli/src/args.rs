@@ -8,8 +8,8 @@ use crate::output::Format;
 
 pub(crate) use policy::{
     CheckArgs, DiffArgs, ExplainArgs, LintArgs, LintFormat, PathForm, PolicyCommand,
-    Protocol as PolicyProtocol, ProxyKind, RequestArgs, ScopeArgs, SourceArgs, TestArgs,
-    TestFormat, Threshold,
+    Protocol as PolicyProtocol, ProxyKind, PublishArgs, RequestArgs, ScopeArgs, SourceArgs,
+    TestArgs, TestFormat, Threshold,
 };
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
 pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};

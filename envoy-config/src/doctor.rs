@@ -4,6 +4,7 @@
 //! `@type` and fields by their protobuf names, and our filter by its root id.
 
 mod chain;
+mod keys;
 mod message;
 mod names;
 mod plugin;
@@ -32,39 +33,53 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Every weakness in `config`, in the order they come; last, filters that share a name.
+/// Every weakness in `config`, in the order they come; last, keys that come in plaintext and filters that share a name.
 ///
 /// Not seen: what extensions do that are configured by other names, and what a control plane sends later.
 #[must_use]
 pub fn inspect(config: &Value) -> Vec<Finding> {
     let plugins = Plugins::find(config);
     let mut findings = Vec::new();
-    walk("", config, &plugins, &mut findings);
+    each_object("", config, every_field, &mut |path, object| {
+        let own = message::weaknesses(object).into_iter();
+        let own = own.map(|weakness| (weakness, String::new()));
+        for (weakness, below) in own.chain(chain::weaknesses(object, &plugins)) {
+            let path = format!("{path}{below}");
+            findings.push(Finding { weakness, path });
+        }
+    });
+    findings.extend(keys::over_plaintext(config));
     findings.extend(names::shared(config));
     findings
 }
 
-fn walk(path: &str, value: &Value, plugins: &Plugins<'_>, findings: &mut Vec<Finding>) {
+/// Calls `visit` with each object in `value` and the path of it, outer ones first. What is in a field whose name
+/// `enters` says no to is left out.
+fn each_object<'c>(
+    path: &str,
+    value: &'c Value,
+    enters: fn(&str) -> bool,
+    visit: &mut dyn FnMut(&str, &'c Value),
+) {
     match value {
         Value::Object(fields) => {
-            let own = message::weaknesses(value).into_iter();
-            let own = own.map(|weakness| (weakness, String::new()));
-            for (weakness, below) in own.chain(chain::weaknesses(value, plugins)) {
-                let path = format!("{path}{below}");
-                findings.push(Finding { weakness, path });
-            }
-            for (name, field) in fields {
+            visit(path, value);
+            for (name, field) in fields.iter().filter(|(name, _)| enters(name)) {
                 let dot = if path.is_empty() { "" } else { "." };
-                walk(&format!("{path}{dot}{name}"), field, plugins, findings);
+                each_object(&format!("{path}{dot}{name}"), field, enters, visit);
             }
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                walk(&format!("{path}[{index}]"), item, plugins, findings);
+                each_object(&format!("{path}[{index}]"), item, enters, visit);
             }
         }
         _ => {}
     }
+}
+
+const fn every_field(_name: &str) -> bool {
+    true
 }
 
 /// Whether a message is of this type, by the last part of its name.

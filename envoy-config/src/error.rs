@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use identity::chain;
 use policy::CompileError;
 use policy::config::ConfigError;
 
@@ -23,13 +24,7 @@ pub struct SpecError {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.problem)?;
-        let mut cause = std::error::Error::source(&self.problem);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        write!(f, "{}: {}", self.path, chain(&self.problem))
     }
 }
 
@@ -104,6 +99,17 @@ pub enum Problem {
     #[error("is {bytes} bytes of JSON, limit is {limit}")]
     TooLarge {
         /// Length found.
+        bytes: usize,
+        /// Most accepted.
+        limit: usize,
+    },
+    /// More policies than belong in a plug-in configuration.
+    #[error(
+        "make a plug-in configuration of {bytes} bytes, limit is {limit}: publish them (`countersign policy publish \
+         NAME …`) and name the bundle in `policyBundle` instead"
+    )]
+    PoliciesTooLarge {
+        /// Length of the configuration with them.
         bytes: usize,
         /// Most accepted.
         limit: usize,

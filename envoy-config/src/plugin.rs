@@ -55,6 +55,15 @@ pub(crate) fn check_plugin(
     }
 }
 
+/// Policies that make the configuration longer than `limit` bytes of JSON belong in a bundle.
+pub(crate) fn check_size(path: &str, config: &PluginConfig, limit: usize, checks: &mut Checks) {
+    let bytes = config.to_json().map_or(0, |text| text.len());
+    if bytes > limit && !config.policies.is_empty() {
+        let problem = Problem::PoliciesTooLarge { bytes, limit };
+        checks.refuse(format!("{path}.policies"), problem);
+    }
+}
+
 /// The same where the agent's cluster comes from elsewhere.
 pub(crate) fn check_shared(
     path: &str,

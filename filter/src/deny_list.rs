@@ -6,6 +6,7 @@
 pub mod floor;
 pub mod lease;
 pub mod poller;
+pub mod schedule;
 pub mod settings;
 pub mod shared;
 pub mod subscription;

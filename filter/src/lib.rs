@@ -18,6 +18,7 @@
 //! `countersign.direct_remote_address`, and below 1.39 `%DOWNSTREAM_PEER_CERT%` under
 //! `countersign.peer_certificate`; without them requests are denied.
 
+pub mod agent;
 pub mod attributes;
 pub mod certificates;
 pub mod connection;
@@ -33,6 +34,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod pairs;
 pub mod peer;
+pub mod policy_bundle;
 pub mod recent;
 pub mod reply;
 pub mod root;

@@ -49,11 +49,9 @@ pub fn claims<'a, H: Host>(
     let mut payload = Value::Object(Map::new());
     let mut any = false;
     for path in paths {
-        let steps = [JWT_NAMESPACE, JWT_KEY]
-            .into_iter()
-            .chain(path.iter().map(AsRef::as_ref));
-        if let Some(value) = read(host, steps)? {
-            any |= insert(&mut payload, path.iter().map(AsRef::as_ref), value);
+        let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+        if let Some(value) = read(host, &[JWT_NAMESPACE, JWT_KEY], &path)? {
+            any |= insert(&mut payload, &path, value);
         }
     }
     Ok(any.then_some(payload))
@@ -69,21 +67,22 @@ pub fn dynamic<'a, H: Host>(
 ) -> Result<Value, AttributeError> {
     let mut metadata = Value::Object(Map::new());
     for (namespace, path) in keys {
-        let steps = || std::iter::once(namespace).chain(path.iter().map(AsRef::as_ref));
-        if let Some(value) = read(host, steps())? {
-            insert(&mut metadata, steps(), value);
+        let mut steps = vec![namespace];
+        for step in path {
+            steps.push(step);
+        }
+        if let Some(value) = read(host, &[], &steps)? {
+            insert(&mut metadata, &steps, value);
         }
     }
     Ok(metadata)
 }
 
-/// A text, or a list of texts.
-fn read<'a, H: Host>(
-    host: &H,
-    steps: impl Iterator<Item = &'a str>,
-) -> Result<Option<Value>, AttributeError> {
+/// A text, or a list of texts, where the steps of `at` and then `steps` lead.
+fn read<H: Host>(host: &H, at: &[&str], steps: &[&str]) -> Result<Option<Value>, AttributeError> {
     let mut path = vec!["metadata", "filter_metadata"];
-    path.extend(steps);
+    path.extend_from_slice(at);
+    path.extend_from_slice(steps);
     if path.len() > MAX_DEPTH {
         return Err(malformed("a path of at most 16 steps"));
     }
@@ -143,14 +142,14 @@ const fn malformed(expected: &'static str) -> AttributeError {
 }
 
 /// Puts a value where `steps` lead; false where another value is in the way.
-fn insert<'a>(root: &mut Value, steps: impl Iterator<Item = &'a str>, value: Value) -> bool {
+fn insert(root: &mut Value, steps: &[&str], value: Value) -> bool {
     let mut place = root;
     for step in steps {
         let Value::Object(members) = place else {
             return false;
         };
         place = members
-            .entry(step)
+            .entry(*step)
             .or_insert_with(|| Value::Object(Map::new()));
     }
     *place = value;

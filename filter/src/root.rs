@@ -6,6 +6,7 @@
 mod connections;
 mod line;
 mod open_streams;
+mod policies;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use crate::deny_list::subscription::Subscription;
 use crate::hold::{HeldRequests, HoldLimitReached};
 use crate::host::{Buffer, Host, LogLevel};
 use crate::metrics::Metrics;
+use crate::policy_bundle;
 use crate::settings::{MAX_CONFIG_BYTES, Plugin};
 use crate::time::Now;
 use crate::timers::{self, Clock};
@@ -42,6 +44,7 @@ pub struct Root<H> {
     host: H,
     plugin: RefCell<Option<Rc<Plugin>>>,
     deny_list: Subscription<H>,
+    policy_bundle: policy_bundle::subscription::Subscription<H>,
     held: RefCell<HeldRequests>,
     connections: RefCell<connection::table::Table>,
     name: RefCell<Option<Vec<u8>>>,
@@ -62,6 +65,10 @@ impl<H: Host> Root<H> {
         Self {
             context,
             deny_list: Subscription::new(host.clone(), Rc::clone(&metrics)),
+            policy_bundle: policy_bundle::subscription::Subscription::new(
+                host.clone(),
+                Rc::clone(&metrics),
+            ),
             metrics,
             host,
             plugin: RefCell::default(),
@@ -120,10 +127,11 @@ impl<H: Host> Root<H> {
         true
     }
 
-    /// Takes over a deny list that another root context has verified with the same keys.
-    pub fn inherit_deny_list(&self, others: &[Rc<Self>]) {
-        let others = others.iter().map(|other| &other.deny_list);
-        self.deny_list.inherit(others, self.now_on_clock());
+    /// Takes over deny list and policy bundle that another root context has verified with the same keys.
+    pub fn inherit(&self, others: &[Rc<Self>]) {
+        let lists = others.iter().map(|other| &other.deny_list);
+        self.deny_list.inherit(lists, self.now_on_clock());
+        self.begin_policy_bundle(others);
     }
 
     /// The deny list in hand.
@@ -212,7 +220,7 @@ impl<H: Host> Root<H> {
     /// The rest of a tick: asks for the deny list if it is time, and sets the next tick.
     pub fn end_tick(&self) {
         let now = self.now_on_clock();
-        let changed = self.deny_list.on_tick(now);
+        let changed = self.deny_list.on_tick(now) | self.look_for_policies(now);
         self.watch_deny_list();
         self.reschedule(now);
         if changed {
@@ -225,13 +233,15 @@ impl<H: Host> Root<H> {
         self.metrics.flush();
         let now = self.now_on_clock();
         self.deny_list.configure(None, now);
+        self.policy_bundle.stop();
         self.reschedule(now);
     }
 
     /// A reply to [`Host::http_call`]. Requests must not be resumed or answered from here.
     pub fn on_http_call_response(&self, token: u32, headers: u32, body: usize) {
         let now = self.now_on_clock();
-        let changed = self.deny_list.on_reply(token, headers, body, now);
+        let changed = self.deny_list.on_reply(token, headers, body, now)
+            | self.on_policies(token, headers, body, now);
         self.watch_deny_list();
         self.reschedule(now);
         if changed {
@@ -239,7 +249,7 @@ impl<H: Host> Root<H> {
         }
     }
 
-    /// A decision made before may be another one now: the deny list's entries have changed.
+    /// A decision made before may be another one now: the deny list's entries or the policies have changed.
     pub fn on_world_changed(&self) {
         self.line().advance();
         self.sweep_soon();
@@ -285,7 +295,11 @@ impl<H: Host> Root<H> {
             .metrics
             .is_waiting()
             .then(|| now.saturating_add(FLUSH_WITHIN));
-        timers::period(now, [held, poll, connections, self.open.due(), flush])
+        let bundle = self.policy_bundle.due();
+        timers::period(
+            now,
+            [held, poll, bundle, connections, self.open.due(), flush],
+        )
     }
 }
 

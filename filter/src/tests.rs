@@ -6,6 +6,7 @@ mod forwarded;
 mod inbound;
 mod lifecycle;
 mod open_streams;
+mod policy_bundle;
 mod reports;
 mod shadow;
 mod tcp;

@@ -86,7 +86,7 @@ impl<H: Host> Vm<H> {
         // Envoy makes a new root context for each configuration. What another one of this instance
         // has verified with the same keys spares the new one a moment without a list.
         let others = self.all_roots();
-        root.inherit_deny_list(&others);
+        root.inherit(&others);
         root.learn_name();
         self.take_over(&root, &others);
         true

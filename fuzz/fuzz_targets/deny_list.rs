@@ -3,45 +3,20 @@
 
 #![no_main]
 
+mod support;
+
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use identity::UnixTime;
 use identity::deny_list::{
-    Changes, Check, DenyList, Entries, Entry, Head, History, ListKey, ListSigners,
-    MAX_LIFE_SECONDS, State, Update, assemble, signing_input, verify,
+    Changes, Check, DenyList, Entries, Entry, Head, History, MAX_LIFE_SECONDS, State, Update,
+    assemble, signing_input, verify,
 };
-use identity::x509::{BadSignature, Sha256Digest, SignatureAlgorithm, VerifySignature};
+use identity::x509::Sha256Digest;
 use libfuzzer_sys::fuzz_target;
 
-/// Every signature is good, so that what it covers is reached.
-struct Accepts;
-
-impl VerifySignature for Accepts {
-    fn verify(
-        &self,
-        _: SignatureAlgorithm,
-        _: &[u8],
-        _: &[u8],
-        _: &[u8],
-    ) -> Result<(), BadSignature> {
-        Ok(())
-    }
-}
-
-/// A key, never used: the generator of P-256.
-static KEY: LazyLock<ListKey> = LazyLock::new(|| {
-    let spki = hex::decode(
-        "3059301306072a8648ce3d020106082a8648ce3d030107034200046b17d1f2e12c4247f8bce6e563a440f2\
-         77037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb640\
-         6837bf51f5",
-    )
-    .unwrap();
-    ListKey::from_spki_der(&spki).unwrap()
-});
-
-static SIGNERS: LazyLock<ListSigners> = LazyLock::new(|| ListSigners::Keys(vec![KEY.clone()]));
+use crate::support::{Accepts, KEY, NOW, SIGNERS};
 
 /// A list in hand: 1/1, of three certificates.
 static HELD: LazyLock<DenyList> = LazyLock::new(|| {
@@ -57,9 +32,6 @@ static HELD: LazyLock<DenyList> = LazyLock::new(|| {
     ]);
     list((1, 1), Arc::new(entries.unwrap())).1
 });
-
-/// 2026-01-01T00:00:00Z, the time of the seeds.
-const NOW: UnixTime = UnixTime::from_secs(1_767_225_600);
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((which, bytes)) = bytes.split_first() else {

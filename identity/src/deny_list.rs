@@ -1,10 +1,7 @@
 //! Deny lists: which certificates are revoked or suspended, signed, numbered and short-lived.
 //!
-//! A list is a [`Head`], which is signed, and [`Entries`], which the head stands for by their digest.
-//! The head travels as a JWS in compact serialization (RFC 7515 §7.1): header
-//! `{"alg":"ES256","kid":"…","typ":"countersign-deny-list+jws"}`, with the signer's certificate in
-//! `x5c` (§4.1.6), the head as JSON, and r and s of 32 bytes each (RFC 7518 §3.4). Entries are
-//! records of 40 bytes in ascending order: SHA-256 of the certificate; state, 1 revoked or 2
+//! A list is a [`Head`], which is [signed](crate::signed) with `typ` `countersign-deny-list+jws`, and
+//! [`Entries`], which the head stands for by their digest. Entries are records of 40 bytes in ascending order: SHA-256 of the certificate; state, 1 revoked or 2
 //! suspended; since when, seconds since 1970 in 7 bytes, big-endian. An [`Update`] brings a head with
 //! all entries, or with what changed since a list that the receiver holds.
 //!
@@ -24,7 +21,8 @@ pub use crate::deny_list::key::ListKey;
 pub use crate::deny_list::list::DenyList;
 pub use crate::deny_list::signers::ListSigners;
 pub use crate::deny_list::update::Update;
-pub use crate::deny_list::wire::{Check, assemble, signing_input, verify};
+pub use crate::deny_list::wire::{Check, signing_input, verify};
+pub use crate::signed::{MAX_HEAD_BYTES, assemble};
 
 mod changes;
 mod entries;
@@ -47,10 +45,6 @@ pub const MAX_LIFE_SECONDS: i64 = 60;
 
 /// How far ahead of the verifier's clock `issued` may be, in seconds, for clocks that differ.
 pub const MAX_CLOCK_AHEAD_SECONDS: i64 = 30;
-
-/// Longest signed head, in bytes. Ours take 600, and 1,300 more for a certificate signed with P-256;
-/// a signature of RSA 4096 makes that 2,200.
-pub const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// Longest update, in bytes: [`MAX_ENTRIES`] records and a head.
 pub const MAX_UPDATE_BYTES: usize =

@@ -1,4 +1,4 @@
-//! SPIFFE identities, X509-SVID checks, trust bundles and deny lists; pure, for native and wasm32.
+//! SPIFFE identities, X509-SVID checks, trust bundles, deny lists and policy bundles; pure, for native and wasm32.
 //!
 //! Nothing here reads a clock, a file, the environment or a random source, and no signature is
 //! computed here: time is an argument ([`UnixTime`]) and signatures are checked by the caller's
@@ -10,13 +10,17 @@
 
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 
+pub use crate::report::chain;
 pub use crate::time::UnixTime;
 
 pub mod bundle;
 pub mod deny_list;
 pub mod pem;
+pub mod policy_bundle;
 pub mod principal;
+pub mod signed;
 pub mod workload;
 pub mod x509;
 
+mod report;
 mod time;

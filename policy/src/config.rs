@@ -3,6 +3,7 @@
 //! [`PluginConfig`] is what is written, [`compile`] turns it into what is used, all or nothing. Everything in it is
 //! public: keys here are public keys.
 
+mod bundle;
 mod check;
 mod compiled;
 mod error;
@@ -23,14 +24,14 @@ use crate::{
 
 pub use self::{
     compiled::{
-        CompiledConfig, CompiledDenyList, CompiledSecureNaming, MAX_CONFIG_BYTES,
-        MAX_GRACE_SECONDS, MAX_HELD_REQUESTS, MAX_HOLD_MILLISECONDS, MAX_LIST_KEYS,
-        MAX_LOGGED_HEADERS, MAX_ONE_IN, MAX_POLL_MILLISECONDS, MIN_POLL_MILLISECONDS,
-        SCHEMA_VERSION, compile,
+        CompiledConfig, CompiledDenyList, CompiledPolicyBundle, CompiledSecureNaming,
+        MAX_CONFIG_BYTES, MAX_GRACE_SECONDS, MAX_HELD_REQUESTS, MAX_HOLD_MILLISECONDS,
+        MAX_INLINE_BYTES, MAX_LIST_KEYS, MAX_LOGGED_HEADERS, MAX_ONE_IN, MAX_POLL_MILLISECONDS,
+        MIN_POLL_MILLISECONDS, SCHEMA_VERSION, compile,
     },
     error::{ConfigError, ConfigProblem},
     federation::Federation,
-    lean::compile_json,
+    lean::{compile_json, compile_policies},
 };
 pub use identity::bundle::IssuerPem as TrustEntry;
 
@@ -82,6 +83,10 @@ pub struct PluginConfig {
     /// inbound only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Value>,
+    /// A signed bundle with the policies, in place of `policies`; inbound only. It comes from where the deny list
+    /// comes from, signed by whoever may sign that. Until there is one, everybody is denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_bundle: Option<PolicyBundleConfig>,
     /// The form every path has when it reaches the filter; must be what the proxy is set to.
     #[serde(default)]
     pub path_normalization: PathNormalization,
@@ -151,6 +156,18 @@ pub struct DenyListConfig {
     /// The oldest list that is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<ListFloor>,
+}
+
+/// Which policy bundle holds the policies.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyBundleConfig {
+    /// Its name: a DNS label.
+    pub name: String,
+    /// The lowest sequence that is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<u64>,
 }
 
 /// What happens while there is no deny list or the one in hand has expired.
@@ -263,6 +280,7 @@ impl PluginConfig {
             federation: None,
             forwarded_client_cert: None,
             policies: Vec::new(),
+            policy_bundle: None,
             path_normalization: PathNormalization::default(),
             deny_list: None,
             secure_naming: None,

@@ -154,6 +154,9 @@ pub enum NotEvaluable {
     /// No configuration was ever accepted.
     #[error("no configuration was accepted")]
     NoConfiguration,
+    /// The policies come in a bundle, and none was accepted yet.
+    #[error("no policy bundle was accepted yet")]
+    NoPolicyBundle,
 }
 
 impl NotEvaluable {
@@ -163,6 +166,7 @@ impl NotEvaluable {
         match self {
             Self::AttributeUnreadable { .. } => "attribute_unreadable",
             Self::NoConfiguration => "no_configuration",
+            Self::NoPolicyBundle => "policy_bundle_missing",
         }
     }
 }

@@ -8,9 +8,9 @@ mod needs;
 use crate::{
     authorization_policy::{Action, AuthorizationPolicy},
     compile::{self, Rules},
-    decision::{AllowReason, Decision, DenyReason, DryRun, PolicyRule, Shadow},
+    decision::{AllowReason, Decision, DenyReason, DryRun, NotEvaluable, PolicyRule, Shadow},
     error::CompileError,
-    explain::{self, Explanation, Kind, RuleExplanation},
+    explain::{self, Explanation, Kind},
     path::PathNormalization,
     peer::Peer,
     peer_authentication::{MtlsMode, MtlsModes},
@@ -42,6 +42,8 @@ pub struct PolicySet {
     looked_at: LookedAt,
     /// By what never changes a verdict: the needs besides, the names of both; nothing where nothing is of that kind.
     shadow_looked_at: LookedAt,
+    /// Whether this stands for policies that are not there yet.
+    awaited: bool,
 }
 
 /// DENY and ALLOW.
@@ -88,6 +90,16 @@ impl PolicySet {
         }
     }
 
+    /// Stands for policies that are not there yet: denies everybody, with [`NotEvaluable::NoPolicyBundle`] whose
+    /// certificate is in order.
+    #[must_use]
+    pub fn awaited(scope: &Scope) -> Self {
+        Self {
+            awaited: true,
+            ..Self::new(Rules::default(), MtlsModes::default(), scope)
+        }
+    }
+
     pub(crate) fn new(rules: Rules, mtls: MtlsModes, scope: &Scope) -> Self {
         let looked_at = LookedAt::by_enforced(&rules, &mtls);
         Self {
@@ -98,6 +110,7 @@ impl PolicySet {
             audit: IndexedRules::new(rules.audit),
             mtls,
             path_normalization: scope.path_normalization,
+            awaited: false,
         }
     }
 
@@ -200,20 +213,6 @@ impl PolicySet {
         }
     }
 
-    /// Of a request that no ALLOW rule matches, why one that comes close to it does not: a rule that agrees with
-    /// the request in as many respects as the index can tell, of several the first by id. Unlike
-    /// [`Self::explain`] it takes about as long as a decision. `show` as in [`Self::explain_showing`].
-    #[must_use]
-    pub fn near_miss(
-        &self,
-        request: &Request<'_>,
-        show: &dyn Fn(&str) -> bool,
-    ) -> Option<RuleExplanation> {
-        let view = View::new(request);
-        let rule = self.enforced.allow.near_miss(&view)?;
-        Some(explain::rule(ALLOW, rule, &view, show))
-    }
-
     /// Of each ALLOW rule that decides and does not match, in the order of their ids, where its first failing
     /// condition is written, e.g. `spec.rules[0].to[0].operation.paths`. Tests every ALLOW rule, and shows no value
     /// of the request.
@@ -308,6 +307,9 @@ impl PolicySet {
                 return Some(DenyReason::MtlsRequired);
             }
             Peer::Plaintext | Peer::Workload(_) => {}
+        }
+        if self.awaited {
+            return Some(DenyReason::NotEvaluable(NotEvaluable::NoPolicyBundle));
         }
         let path = view.path.filter(|_| looks_at_path)?;
         // `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7); it is no path to normalise.

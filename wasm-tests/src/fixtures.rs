@@ -14,6 +14,7 @@
 pub mod ca;
 pub mod config;
 pub mod deny_list;
+pub mod policy_bundle;
 pub mod traffic;
 
 /// The moment the in-process tests stand at: 2027-01-15 08:00:00 UTC.

@@ -11,8 +11,9 @@ use std::{
 
 use api::{
     agent::{
-        BundleSnapshot, DenyListUpdate, EntriesSnapshot, Entry, WatchBundleRequest,
-        WatchDenyListRequest, WatchEntriesRequest,
+        BundleSnapshot, DenyListUpdate, EntriesSnapshot, Entry, HeldPolicyBundle,
+        PolicyBundleUpdate, WatchBundleRequest, WatchDenyListRequest, WatchEntriesRequest,
+        WatchPolicyBundlesRequest,
         agent_service_server::{AgentService, AgentServiceServer},
     },
     istio::{
@@ -53,6 +54,9 @@ pub(crate) struct Inner {
     pub(crate) entries: watch::Sender<Vec<Entry>>,
     pub(crate) bundle: watch::Sender<BundleSnapshot>,
     pub(crate) deny_list: watch::Sender<Option<DenyListUpdate>>,
+    pub(crate) policy_bundle: watch::Sender<Option<PolicyBundleUpdate>>,
+    /// What agents said they hold of policy bundles, at each opening of their stream.
+    pub(crate) held_bundles: Mutex<Vec<Vec<HeldPolicyBundle>>>,
     /// What agents said they hold, at each opening of the deny list's stream.
     pub(crate) watched: Mutex<Vec<(u64, u64)>>,
     up: Mutex<Option<CancellationToken>>,
@@ -113,6 +117,8 @@ impl Authority {
             entries: watch::Sender::new(Vec::new()),
             bundle: watch::Sender::new(bundle),
             deny_list: watch::Sender::new(None),
+            policy_bundle: watch::Sender::new(None),
+            held_bundles: Mutex::default(),
             watched: Mutex::default(),
             up: Mutex::new(None),
         }))
@@ -290,6 +296,7 @@ type Outbound<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl AgentService for Authority {
     type WatchEntriesStream = Outbound<EntriesSnapshot>;
     type WatchDenyListStream = Outbound<DenyListUpdate>;
+    type WatchPolicyBundlesStream = Outbound<PolicyBundleUpdate>;
     type WatchBundleStream = Outbound<BundleSnapshot>;
 
     async fn watch_entries(
@@ -311,6 +318,18 @@ impl AgentService for Authority {
         self.watched.lock().unwrap().push((epoch, sequence));
         let stream = WatchStream::new(self.deny_list.subscribe());
         let stream = stream.filter_map(|list| std::future::ready(list.map(Ok)));
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn watch_policy_bundles(
+        &self,
+        request: Request<WatchPolicyBundlesRequest>,
+    ) -> Result<Response<Self::WatchPolicyBundlesStream>, Status> {
+        caller(&request)?;
+        let held = request.into_inner().held;
+        self.held_bundles.lock().unwrap().push(held);
+        let stream = WatchStream::new(self.policy_bundle.subscribe());
+        let stream = stream.filter_map(|bundle| std::future::ready(bundle.map(Ok)));
         Ok(Response::new(Box::pin(stream)))
     }
 

@@ -9,6 +9,7 @@ use aws_lc_rs::{
 use identity::{
     UnixTime,
     deny_list::{Entries, Head, ListKey, assemble, signing_input},
+    policy_bundle::{self, Bundle},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
@@ -74,15 +75,30 @@ impl Ca {
     pub(crate) fn list_head(&self, position: (u64, u64), entries: &Entries) -> Vec<u8> {
         let now = UnixTime::from_secs(unix_now());
         let head = Head::of(entries, position, now, 60).unwrap();
-        let key = ListKey::from_spki_der(&self.list_key.subject_public_key_info()).unwrap();
-        let input = signing_input(&head, key.kid(), None);
+        self.sign_jws(&signing_input(&head, &self.list_kid(), None))
+    }
+
+    /// A policy bundle, as it travels.
+    pub(crate) fn policy_bundle(&self, name: &str, position: (u64, u64), body: &[u8]) -> Vec<u8> {
+        let now = UnixTime::from_secs(unix_now());
+        let head = policy_bundle::Head::of(name.parse().unwrap(), position, now, body).unwrap();
+        let head = self.sign_jws(&policy_bundle::signing_input(&head, &self.list_kid(), None));
+        Bundle { head: &head, body }.to_bytes()
+    }
+
+    fn list_kid(&self) -> String {
+        let key = ListKey::from_spki_der(&self.list_key.subject_public_key_info());
+        key.unwrap().kid().to_owned()
+    }
+
+    fn sign_jws(&self, input: &[u8]) -> Vec<u8> {
         let signer = EcdsaKeyPair::from_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             self.list_key.serialized_der(),
         )
         .unwrap();
-        let signature = signer.sign(&SystemRandom::new(), &input).unwrap();
-        assemble(&input, signature.as_ref().try_into().unwrap())
+        let signature = signer.sign(&SystemRandom::new(), input).unwrap();
+        assemble(input, signature.as_ref().try_into().unwrap())
     }
 }
 

@@ -13,5 +13,6 @@ mod deny_list;
 mod envoy;
 mod harness;
 mod joining;
+mod policy_bundle;
 mod renewing;
 mod sds;

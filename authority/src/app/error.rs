@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::bundles::PublishBundleError;
 use crate::ca::CaError;
 use crate::data_dir::DataDirError;
 use crate::inventory::InventoryError;
@@ -34,6 +35,9 @@ pub enum ServeError {
     /// The first deny list cannot be signed.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// The policy bundles cannot be signed.
+    #[error(transparent)]
+    PublishBundle(#[from] PublishBundleError),
     /// Somebody else listens on the address.
     #[error("the address {address} is in use by another process")]
     AddressInUse {

@@ -23,7 +23,7 @@ impl Parts {
     /// Opens the data folder, making in it what is not there.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, ServeError> {
         settings.check()?;
-        let data_dir = DataDir::open(&settings.data_dir)?;
+        let data_dir = DataDir::open_once_free(&settings.data_dir).await?;
         let authority = open_ca(settings)?;
         data_dir.sweep();
         check_record_is_not_lost(settings)?;

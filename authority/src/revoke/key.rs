@@ -9,7 +9,7 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use identity::deny_list::ListKey;
-use identity::pem;
+use identity::{UnixTime, pem};
 use rcgen::{CertificateParams, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -158,8 +158,15 @@ pub struct ListKeys {
     next: ListSigner,
     active_path: PathBuf,
     next_path: PathBuf,
-    /// The key in use before, PEM: lists signed by it are still about.
-    retired_pem: Option<String>,
+    retired: Option<Retired>,
+}
+
+/// The key that was in use before.
+#[derive(Debug)]
+struct Retired {
+    public_pem: String,
+    /// When the last list that it signed has expired.
+    until: UnixTime,
 }
 
 impl ListKeys {
@@ -173,7 +180,7 @@ impl ListKeys {
             next: ListSigner::open(&next_path)?,
             active_path,
             next_path,
-            retired_pem: None,
+            retired: None,
         })
     }
 
@@ -189,23 +196,25 @@ impl ListKeys {
         &self.next
     }
 
-    /// The public keys of lists that are about or will be, PEM `PUBLIC KEY`; the one that signs
-    /// first.
+    /// The public keys of lists that are good at `now` or will be, PEM `PUBLIC KEY`; the one that
+    /// signs first.
     #[must_use]
-    pub fn public_pems(&self) -> Vec<String> {
+    pub fn public_pems(&self, now: UnixTime) -> Vec<String> {
+        let retired = self.retired.iter().filter(|retired| now < retired.until);
         [&self.active, &self.next]
             .map(|key| key.public_key_pem().to_owned())
             .into_iter()
-            .chain(self.retired_pem.clone())
+            .chain(retired.map(|retired| retired.public_pem.clone()))
             .collect()
     }
 
     /// Puts the next key in the place of the active one, and makes another next one. Broken off in
     /// between, it is either not done or done but for the next key, which is then made at the start.
+    /// The last list of the key that was active is good until `until`.
     ///
     /// # Errors
     /// [`ListKeyError`]; [`ListKeyError::NotPrepared`] after one that was broken off.
-    pub fn rotate(&mut self) -> Result<(), ListKeyError> {
+    pub fn rotate(&mut self, until: UnixTime) -> Result<(), ListKeyError> {
         let io_error = |action| {
             let path = self.active_path.clone();
             move |source| ListKeyError::Io {
@@ -225,7 +234,10 @@ impl ListKeys {
         let following = ListSigner::open(&self.next_path)?;
         let active = std::mem::replace(&mut self.next, following);
         let retired = std::mem::replace(&mut self.active, active);
-        self.retired_pem = Some(retired.public_pem);
+        self.retired = Some(Retired {
+            public_pem: retired.public_pem,
+            until,
+        });
         Ok(())
     }
 }
@@ -274,25 +286,42 @@ const PRIVATE_KEY: &str = "PRIVATE KEY";
 mod tests {
     use super::*;
 
+    const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
     #[test]
     fn no_key_is_taken_into_use_but_the_one_that_was_prepared() {
         let dir = tempfile::TempDir::new().unwrap();
         let (active, next) = (dir.path().join("active.key"), dir.path().join("next.key"));
         let mut keys = ListKeys::open(active.clone(), next.clone()).unwrap();
-        let (known, signing) = (keys.public_pems(), fs::read(&active).unwrap());
+        let (known, signing) = (keys.public_pems(NOW), fs::read(&active).unwrap());
         // As a rotation leaves it that failed between its two steps.
         fs::remove_file(&next).unwrap();
         ListSigner::open(&next).unwrap();
-        match keys.rotate() {
+        match keys.rotate(NOW) {
             Err(ListKeyError::NotPrepared { path }) => assert_eq!(path, next),
             other => panic!("{other:?}"),
         }
         assert_eq!(fs::read(&active).unwrap(), signing);
-        assert_eq!(keys.public_pems(), known);
+        assert_eq!(keys.public_pems(NOW), known);
         // A start announces what is there, and then it is good.
         let mut keys = ListKeys::open(active, next).unwrap();
         let prepared = keys.next().public_key_pem().to_owned();
-        keys.rotate().unwrap();
+        keys.rotate(NOW).unwrap();
         assert_eq!(keys.active().public_key_pem(), prepared);
+    }
+
+    #[test]
+    fn a_retired_key_is_named_until_its_last_list_has_expired() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (active, next) = (dir.path().join("active.key"), dir.path().join("next.key"));
+        let mut keys = ListKeys::open(active, next).unwrap();
+        let old = keys.active().public_key_pem().to_owned();
+        keys.rotate(NOW.plus_secs(60).unwrap()).unwrap();
+        for (second, named) in [(0, true), (59, true), (60, false), (61, false)] {
+            let pems = keys.public_pems(NOW.plus_secs(second).unwrap());
+            assert_eq!(pems.contains(&old), named, "{second}");
+            assert_eq!(pems[0], keys.active().public_key_pem());
+            assert_eq!(pems[1], keys.next().public_key_pem());
+        }
     }
 }

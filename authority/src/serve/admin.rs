@@ -14,13 +14,15 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use crate::bundles::Bundles;
 use crate::crypto::{random_bytes, sha256_hex};
-use crate::inventory::{CertificateFilter, CertificateState, Selector, StateAction};
+use crate::inventory::{CertificateFilter, CertificateState, NewBundle, Selector, StateAction};
 use crate::issue::{Issuance, Wish, leaf_pem};
 use crate::revoke::Publisher;
+use crate::serve::agents::announce_list_keys;
 use crate::serve::{convert, peer, status};
 
-use self::fields::{hex_text, id, limit, optional_id};
+use self::fields::{bundle_name, hex_text, id, limit, optional_id};
 
 mod entries;
 mod fields;
@@ -32,6 +34,8 @@ pub(crate) struct AdminApi {
     pub(crate) issuance: Issuance,
     /// Changes states and signs deny lists.
     pub(crate) publisher: Arc<Publisher>,
+    /// Signs policy bundles.
+    pub(crate) bundles: Arc<Bundles>,
     /// Counts changes of entries.
     pub(crate) entries: watch::Sender<u64>,
     /// The trust bundle as it stands.
@@ -264,18 +268,63 @@ impl AdminService for AdminApi {
         to_its_end(async move {
             let rotated = api.publisher.rotate_key().await;
             // Also after a failure: the key may be in use and only the list not signed yet.
-            let deny_list_key_pems = api.publisher.public_keys();
-            api.bundle.send_modify(|bundle| {
-                let mut changed = BundleSnapshot::clone(bundle);
-                changed.deny_list_key_pems.clone_from(&deny_list_key_pems);
-                *bundle = Arc::new(changed);
-            });
+            announce_list_keys(&api.bundle, &api.publisher);
             rotated.map_err(|error| status::of_publish(&error))?;
             Ok(Response::new(RotateDenyListKeyResponse {
-                deny_list_key_pems,
+                deny_list_key_pems: api.publisher.public_keys(),
             }))
         })
         .await
+    }
+
+    async fn publish_policy_bundle(
+        &self,
+        request: Request<PublishPolicyBundleRequest>,
+    ) -> Result<Response<PublishPolicyBundleResponse>, Status> {
+        let operator = peer::operator(&request).to_string();
+        let request = request.into_inner();
+        let new = NewBundle {
+            name: bundle_name(request.name)?,
+            body: request.policies,
+            replaces: request.replaces,
+            operator,
+        };
+        let bundles = Arc::clone(&self.bundles);
+        let (bundle, changed) = to_its_end(async move {
+            let published = bundles.publish(new).await;
+            published.map_err(|error| status::of_publish_bundle(&error))
+        })
+        .await?;
+        Ok(Response::new(PublishPolicyBundleResponse {
+            bundle: Some(convert::policy_bundle(&bundle)),
+            changed,
+        }))
+    }
+
+    async fn list_policy_bundles(
+        &self,
+        _request: Request<ListPolicyBundlesRequest>,
+    ) -> Result<Response<ListPolicyBundlesResponse>, Status> {
+        let published = Arc::clone(&self.bundles.watch().borrow());
+        let bundles = published.values();
+        let bundles = bundles.map(|bundle| convert::policy_bundle(bundle));
+        Ok(Response::new(ListPolicyBundlesResponse {
+            bundles: bundles.collect(),
+        }))
+    }
+
+    async fn get_policy_bundle(
+        &self,
+        request: Request<GetPolicyBundleRequest>,
+    ) -> Result<Response<GetPolicyBundleResponse>, Status> {
+        let name = bundle_name(request.into_inner().name)?;
+        let published = self.bundles.watch().borrow().get(&name).cloned();
+        let bundle = published
+            .ok_or_else(|| Status::not_found(format!("no policy bundle is called {name}")))?;
+        Ok(Response::new(GetPolicyBundleResponse {
+            bundle: Some(convert::policy_bundle(&bundle)),
+            policies: bundle.body().to_vec(),
+        }))
     }
 
     async fn list_refusals(

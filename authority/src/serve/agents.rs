@@ -1,24 +1,26 @@
 //! What node agents read: their entries, the deny list, the trust bundle.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::agent::agent_service_server::AgentService;
 use api::agent::{
-    BundleSnapshot, DenyListUpdate, EntriesSnapshot, Entry, WatchBundleRequest,
-    WatchDenyListRequest, WatchEntriesRequest,
+    BundleSnapshot, DenyListUpdate, EntriesSnapshot, Entry, PolicyBundleUpdate, WatchBundleRequest,
+    WatchDenyListRequest, WatchEntriesRequest, WatchPolicyBundlesRequest,
 };
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use identity::SpiffeId;
 use identity::deny_list::{Changes, History, Update};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::bundles::SignedBundles;
 use crate::clock::Clock;
 use crate::inventory::{CertificateRecord, Inventory};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
-use crate::revoke::SignedList;
-use crate::serve::watch::{Render, Session, stream};
+use crate::revoke::{Publisher, SignedList};
+use crate::serve::watch::{self as watching, Render, Session};
 use crate::serve::{peer, status};
 
 /// Serves the agents' streams.
@@ -30,6 +32,8 @@ pub(crate) struct AgentApi {
     pub(crate) entries: watch::Receiver<u64>,
     /// The deny list as it stands.
     pub(crate) lists: watch::Receiver<Arc<SignedList>>,
+    /// The policy bundles as they stand.
+    pub(crate) policy_bundles: watch::Receiver<Arc<SignedBundles>>,
     /// The trust bundle as it stands.
     pub(crate) bundle: watch::Sender<Arc<BundleSnapshot>>,
     /// Tells when the authority stops.
@@ -73,6 +77,7 @@ impl AgentApi {
 impl AgentService for AgentApi {
     type WatchEntriesStream = BoxStream<'static, Result<EntriesSnapshot, Status>>;
     type WatchDenyListStream = BoxStream<'static, Result<DenyListUpdate, Status>>;
+    type WatchPolicyBundlesStream = BoxStream<'static, Result<PolicyBundleUpdate, Status>>;
     type WatchBundleStream = BoxStream<'static, Result<BundleSnapshot, Status>>;
 
     async fn watch_entries(
@@ -85,7 +90,11 @@ impl AgentService for AgentApi {
         let parent = agent.spiffe_id;
         let render: Render<u64, EntriesSnapshot> =
             Box::new(move |_generation| Box::pin(entries_of(inventory.clone(), parent.clone())));
-        Ok(Response::new(stream(self.entries.clone(), render, session)))
+        Ok(Response::new(watching::stream(
+            self.entries.clone(),
+            render,
+            session,
+        )))
     }
 
     async fn watch_deny_list(
@@ -102,7 +111,37 @@ impl AgentService for AgentApi {
             *held = list.history.list().position();
             Box::pin(async move { Ok(DenyListUpdate { update }) })
         });
-        Ok(Response::new(stream(self.lists.clone(), render, session)))
+        Ok(Response::new(watching::stream(
+            self.lists.clone(),
+            render,
+            session,
+        )))
+    }
+
+    async fn watch_policy_bundles(
+        &self,
+        request: Request<WatchPolicyBundlesRequest>,
+    ) -> Result<Response<Self::WatchPolicyBundlesStream>, Status> {
+        let agent = self.agent(&request).await?;
+        let session = self.session(&agent)?;
+        let held = request.into_inner().held.into_iter();
+        let held = held.map(|held| (held.name, (held.epoch, held.sequence, held.issued)));
+        let held = Mutex::new(held.collect());
+        let render: Render<Arc<SignedBundles>, Vec<PolicyBundleUpdate>> = Box::new(move |all| {
+            let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+            let updates = bundle_updates(&all, &mut held);
+            Box::pin(async move { Ok(updates) })
+        });
+        // One message a bundle: all of them together may be longer than a message.
+        let all = watching::stream(self.policy_bundles.clone(), render, session);
+        let updates = all.flat_map(|updates| {
+            let messages: Vec<_> = match updates {
+                Ok(updates) => updates.into_iter().map(Ok).collect(),
+                Err(status) => vec![Err(status)],
+            };
+            stream::iter(messages)
+        });
+        Ok(Response::new(updates.boxed()))
     }
 
     async fn watch_bundle(
@@ -113,12 +152,45 @@ impl AgentService for AgentApi {
         let session = self.session(&agent)?;
         let render: Render<Arc<BundleSnapshot>, BundleSnapshot> =
             Box::new(|bundle| Box::pin(async move { Ok((*bundle).clone()) }));
-        Ok(Response::new(stream(
+        Ok(Response::new(watching::stream(
             self.bundle.subscribe(),
             render,
             session,
         )))
     }
+}
+
+/// By name: epoch, sequence, and when it was signed.
+type HeldBundles = BTreeMap<String, (u64, u64, i64)>;
+
+/// The bundles that a caller does not hold yet; it does then.
+fn bundle_updates(all: &SignedBundles, held: &mut HeldBundles) -> Vec<PolicyBundleUpdate> {
+    let mut updates = Vec::new();
+    for (name, bundle) in all {
+        let head = &bundle.head;
+        let version = (head.epoch, head.sequence, head.issued.as_secs());
+        if held.insert(name.to_string(), version) != Some(version) {
+            let bundle = bundle.bytes.clone();
+            updates.push(PolicyBundleUpdate { bundle });
+        }
+    }
+    updates
+}
+
+/// Tells agents which keys may sign lists now, where these are not the ones they were told of.
+pub(crate) fn announce_list_keys(
+    bundle: &watch::Sender<Arc<BundleSnapshot>>,
+    publisher: &Publisher,
+) {
+    bundle.send_if_modified(|bundle| {
+        // Asked for in here, so that of two who announce the later one has the last word.
+        let keys = publisher.public_keys();
+        let changed = bundle.deny_list_key_pems != keys;
+        if changed {
+            Arc::make_mut(bundle).deny_list_key_pems = keys;
+        }
+        changed
+    });
 }
 
 /// The list for a caller that holds the one at `held`. Who holds this one already is told so by a

@@ -2,6 +2,7 @@
 
 use api::admin;
 
+use crate::bundles::SignedBundle;
 use crate::ca::CaCertificate;
 use crate::inventory::{CertificateRecord, CertificateState, EntryRecord, RefusalRecord};
 
@@ -52,6 +53,19 @@ pub(crate) fn refusal(record: RefusalRecord) -> admin::Refusal {
         code: record.code,
         detail: record.detail,
         alarm: record.alarm,
+    }
+}
+
+pub(crate) fn policy_bundle(bundle: &SignedBundle) -> admin::PolicyBundle {
+    let head = &bundle.head;
+    admin::PolicyBundle {
+        name: head.name.to_string(),
+        epoch: head.epoch,
+        sequence: head.sequence,
+        sha256: head.sha256.to_string(),
+        size: head.size.into(),
+        published_at: bundle.published_at.as_secs(),
+        operator: bundle.operator.clone(),
     }
 }
 

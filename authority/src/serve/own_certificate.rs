@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use identity::UnixTime;
+use identity::{UnixTime, chain};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -12,7 +12,6 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::issue::{Caller, Issuance, IssueError, Wish};
-use crate::report::chain;
 use crate::serve::tls::{ServingCertificate, provider};
 
 /// Why there is no serving certificate.

@@ -4,12 +4,13 @@
 //! `InvalidArgument`. Callers get the class, and for mistakes of their own the rule; the log and
 //! the record have everything.
 
+use identity::chain;
 use tonic::Status;
 
-use crate::inventory::{ChangeError, InventoryError};
+use crate::bundles::PublishBundleError;
+use crate::inventory::{BundleError, ChangeError, InventoryError};
 use crate::issue::attest::AttestError;
 use crate::issue::{IssueError, Refusal, RefusalClass};
-use crate::report::chain;
 use crate::revoke::PublishError;
 
 pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
@@ -44,6 +45,21 @@ pub(crate) fn of_inventory(error: &InventoryError) -> Status {
     match error {
         InventoryError::NotCommitted => Status::unavailable("the record could not be written"),
         _ => Status::internal("the record failed"),
+    }
+}
+
+pub(crate) fn of_publish_bundle(error: &PublishBundleError) -> Status {
+    match error {
+        PublishBundleError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+        PublishBundleError::Refused(refused @ BundleError::Changed { .. }) => {
+            Status::failed_precondition(refused.to_string())
+        }
+        PublishBundleError::Refused(refused) => Status::resource_exhausted(refused.to_string()),
+        PublishBundleError::Inventory(error) => of_inventory(error),
+        PublishBundleError::Sign(_) => {
+            tracing::error!(error = chain(error), "policies could not be published");
+            Status::internal("the policies are on record, but could not be signed")
+        }
     }
 }
 

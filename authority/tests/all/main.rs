@@ -16,6 +16,7 @@ mod attacks;
 mod crash;
 mod issuing;
 mod lifecycle;
+mod policy_bundles;
 mod revocation;
 mod streams;
 mod support;

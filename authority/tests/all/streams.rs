@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use api::admin::{DeleteEntryRequest, StateAction, change_state_request::Selector};
+use api::admin::{
+    DeleteEntryRequest, RotateDenyListKeyRequest, StateAction, change_state_request::Selector,
+};
 use api::agent::agent_service_client::AgentServiceClient;
 use api::agent::{DenyListUpdate, WatchBundleRequest, WatchDenyListRequest, WatchEntriesRequest};
 use identity::deny_list::Update;
@@ -58,6 +60,35 @@ async fn the_bundle_holds_root_issuer_and_list_key() {
     );
     // It stays open.
     let more = tokio::time::timeout(Duration::from_millis(200), stream.message()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn agents_are_told_of_a_rotated_list_key_at_once_and_when_the_old_one_is_over() {
+    let authority = Authority::start_in(TempDir::new().unwrap(), |settings| {
+        settings.deny_list_period_seconds = 1;
+    })
+    .await;
+    let agent = authority.agent(AGENT).await;
+    let mut client = AgentServiceClient::new(authority.channel(Some(&agent)).await);
+    let stream = client.watch_bundle(WatchBundleRequest {}).await;
+    let mut stream = stream.unwrap().into_inner();
+    let mut keys = async || {
+        let next = tokio::time::timeout(Duration::from_secs(5), stream.message()).await;
+        next.map(|message| message.unwrap().unwrap().deny_list_key_pems)
+    };
+    let before = keys().await.unwrap();
+    let mut admin = authority.admin().await;
+    let rotated = admin.rotate_deny_list_key(RotateDenyListKeyRequest {});
+    let rotated = rotated.await.unwrap().into_inner().deny_list_key_pems;
+    assert_eq!(keys().await.unwrap(), rotated);
+    assert_eq!((&rotated[0], &rotated[2]), (&before[1], &before[0]));
+    // No list of the old key is good any more.
+    authority.clock.advance(60);
+    assert_eq!(keys().await.unwrap(), rotated[..2]);
+    assert_eq!(authority.status().await.deny_list_key_pems, rotated[..2]);
+    // And nothing is sent where nothing has changed.
+    let more = keys().await;
     assert!(more.is_err(), "{more:?}");
 }
 

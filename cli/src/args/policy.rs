@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use identity::TrustDomain;
+use identity::policy_bundle::BundleName;
 
-use super::OutputArgs;
+use super::{AdminArgs, OutputArgs};
 
 pub(crate) use self::workload::{PathForm, Protocol, ProxyKind, ScopeArgs};
 
@@ -27,6 +28,22 @@ pub(crate) enum PolicyCommand {
     Explain(Box<ExplainArgs>),
     /// Replay requests against two sets of policies: who gains, who loses access
     Diff(DiffArgs),
+    /// Sign policies and hand them to every filter that names the bundle
+    Publish(PublishArgs),
+    /// Show which policy bundles are published, or the policies of one
+    #[command(after_help = "\
+Examples:
+  countersign policy published
+  countersign policy published shop -o yaml > policies.yaml")]
+    Published {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The bundle whose policies to show
+        #[arg(value_name = "NAME")]
+        name: Option<BundleName>,
+    },
     /// Print the JSON Schema of the filter's plug-in configuration
     #[command(after_help = "Example:\n  countersign policy schema > plugin-config.schema.json")]
     Schema,
@@ -44,6 +61,31 @@ Examples:
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For policies that are too many for a plug-in configuration (256 KiB); docs/policy-bundle.md. Compiles all of
+them first and publishes all or none. Exit code 1 if one does not compile. The policies take the place of the
+bundle's before.
+
+Examples:
+  countersign policy publish shop policies/ --dry-run    what would change
+  countersign policy publish shop policies/
+  kubectl get authorizationpolicies -A -o yaml | countersign policy publish shop -")]
+pub(crate) struct PublishArgs {
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The bundle's name, as the plug-in configuration has it in `policyBundle`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: BundleName,
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
 }

@@ -4,6 +4,8 @@ mod check;
 mod diff;
 mod explain;
 mod lint;
+mod publish;
+mod published;
 mod scope;
 mod sources;
 mod style;
@@ -19,13 +21,19 @@ use crate::args::PolicyCommand;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 
-pub(crate) fn run(command: PolicyCommand) -> Result<(), Failure> {
+pub(crate) async fn run(command: PolicyCommand) -> Result<(), Failure> {
     match command {
         PolicyCommand::Check(args) => check::run(&args),
         PolicyCommand::Lint(args) => lint::run(&args),
         PolicyCommand::Test(args) => test::run(&args),
         PolicyCommand::Explain(args) => explain::run(&args),
         PolicyCommand::Diff(args) => diff::run(&args),
+        PolicyCommand::Publish(args) => publish::run(&args).await,
+        PolicyCommand::Published {
+            admin,
+            output,
+            name,
+        } => published::run(&admin, output.output, name.as_ref()).await,
         PolicyCommand::Schema => {
             output::object(Format::Json, &policy::config::json_schema(), Vec::new())
         }

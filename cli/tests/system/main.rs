@@ -21,6 +21,7 @@ mod issued;
 mod kill;
 mod outage;
 mod policy;
+mod policy_bundle;
 mod random;
 mod up;
 mod world;

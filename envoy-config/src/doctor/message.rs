@@ -1,9 +1,11 @@
 //! Weaknesses of one message's own fields.
 
+use policy::config::MAX_INLINE_BYTES;
 use serde_json::Value;
 
 use crate::error::MIN_PER_TRY_TIMEOUT;
 
+use super::plugin::is_ours;
 use super::{Weakness, is_type};
 
 pub(super) fn weaknesses(message: &Value) -> Vec<Weakness> {
@@ -34,6 +36,7 @@ pub(super) fn weaknesses(message: &Value) -> Vec<Weakness> {
         quic.iter().any(|name| is_type(message, name)),
         Weakness::Quic,
     );
+    note(has_many_policies(message), Weakness::LargePluginConfig);
     if is_type(message, "DownstreamTlsContext") {
         let off = yes(message, "disable_stateless_session_resumption")
             && yes(message, "disable_stateful_session_resumption");
@@ -50,6 +53,16 @@ pub(super) fn weaknesses(message: &Value) -> Vec<Weakness> {
         note(!has_roots(message), Weakness::NoTrustedCa);
     }
     found
+}
+
+fn has_many_policies(message: &Value) -> bool {
+    let text = message.pointer("/config/configuration/value");
+    let text = text.and_then(Value::as_str).unwrap_or_default();
+    // Counted without the blanks that make it readable.
+    let dense = || serde_json::from_str::<Value>(text).map(|config| config.to_string().len());
+    is_ours(message)
+        && text.len() > MAX_INLINE_BYTES
+        && dense().unwrap_or(usize::MAX) > MAX_INLINE_BYTES
 }
 
 fn yes(message: &Value, field: &str) -> bool {

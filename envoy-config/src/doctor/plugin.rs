@@ -6,7 +6,7 @@ use policy::config::{CompiledConfig, PluginConfig, compile};
 use policy::{MtlsMode, MtlsModes, Resource};
 use serde_json::Value;
 
-use super::is_type;
+use super::{each_object, every_field, is_type};
 
 /// Filters that are configured elsewhere than where they stand (ECDS), and whether there is a hold anywhere.
 #[derive(Debug)]
@@ -22,29 +22,24 @@ impl<'c> Plugins<'c> {
             by_name: BTreeMap::new(),
             hold: false,
         };
-        plugins.collect(config);
-        plugins
-    }
-
-    fn collect(&mut self, value: &'c Value) {
-        match value {
-            Value::Object(fields) => {
-                if is_type(value, "TypedExtensionConfig")
-                    && let Some(name) = value.get("name").and_then(Value::as_str)
-                    && let Some(config) = value.get("typed_config")
-                {
-                    self.by_name.insert(name, config);
-                }
-                if is_type(value, "HttpProtocolOptions") {
-                    let filters = value.get("http_filters").and_then(Value::as_array);
-                    let ours = |filter| self.typed_config(filter).is_some_and(is_ours);
-                    self.hold |= filters.is_some_and(|list| list.iter().any(ours));
-                }
-                fields.values().for_each(|field| self.collect(field));
+        each_object("", config, every_field, &mut |_, object| {
+            if is_type(object, "TypedExtensionConfig")
+                && let Some(name) = object.get("name").and_then(Value::as_str)
+                && let Some(config) = object.get("typed_config")
+            {
+                plugins.by_name.insert(name, config);
             }
-            Value::Array(items) => items.iter().for_each(|item| self.collect(item)),
-            _ => {}
-        }
+        });
+        // A dump has clusters before the filters that they name.
+        each_object("", config, every_field, &mut |_, object| {
+            if is_type(object, "HttpProtocolOptions") {
+                let filters = object.get("http_filters").and_then(Value::as_array);
+                let ours = |filter| plugins.typed_config(filter).is_some_and(is_ours);
+                let holds = filters.is_some_and(|list| list.iter().any(ours));
+                plugins.hold |= holds;
+            }
+        });
+        plugins
     }
 
     /// A filter's configuration, in place or by its name.

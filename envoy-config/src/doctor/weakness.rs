@@ -50,6 +50,10 @@ pub enum Weakness {
     AskedBeforeHold,
     /// The proxy removes the header in which our filter is to find the certificate of a client behind a gateway.
     ForwardedCertificateRemoved,
+    /// Our filter's configuration holds more policies than belong in one.
+    LargePluginConfig,
+    /// Keys for tokens come over a network without TLS.
+    KeysOverPlaintext,
     /// Two of our filters have one name and different configurations.
     SharedPluginName,
 }
@@ -186,6 +190,18 @@ impl Weakness {
                  `forwardedClientCert` is denied",
                 "set `forward_client_cert_details: FORWARD_ONLY` and remove the header by the route \
                  (`request_headers_to_remove`), or take `forwardedClientCert` out",
+            ),
+            Self::LargePluginConfig => (
+                "large_plugin_config",
+                "the configuration of our filter is longer than 256 KiB, more than an API server may take, and every \
+                 change of a policy sends all of it",
+                "publish the policies (`countersign policy publish`) and name the bundle in `policyBundle`",
+            ),
+            Self::KeysOverPlaintext => (
+                "keys_over_plaintext",
+                "the keys that tokens are verified with come over the network in plaintext: whoever is on the way \
+                 decides which tokens are good",
+                "take an https jwksUri, with the roots of its server (`mesh.jwksRoots`), or write the keys in place",
             ),
             Self::SharedPluginName => (
                 "shared_plugin_name",

@@ -28,7 +28,7 @@ impl FilterState {
     /// only what the version needs.
     #[must_use]
     pub fn needed(config: &PluginConfig, envoy: EnvoyVersion) -> BTreeSet<Self> {
-        let needs = compile(config).map(|compiled| compiled.policies.all_needs());
+        let needs = compile(config).map(|compiled| compiled.needs());
         let needs = needs.unwrap_or_default();
         let all = [
             (

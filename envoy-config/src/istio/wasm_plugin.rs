@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Protocol;
-use policy::config::{Direction, PluginConfig, compile};
+use policy::config::{Direction, MAX_INLINE_BYTES, PluginConfig, compile};
 use serde::Serialize;
 
 use super::{Metadata, Resource, check_metadata};
 use crate::error::{Checks, Problem, SpecErrors};
-use crate::plugin::{check_shared, for_filter};
+use crate::plugin::{check_shared, check_size, for_filter};
 
 /// When istio-agent fetches an image again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -133,17 +133,23 @@ impl WasmPlugin {
             );
         }
         check_shared("config", &self.config, Direction::Inbound, checks);
+        check_size(
+            "config",
+            &for_filter(&self.config),
+            MAX_INLINE_BYTES,
+            checks,
+        );
         if self.ports.contains(&0) {
             checks.refuse("ports", Problem::NoPort);
         }
         let looks_at_claims = || {
             let compiled = compile(&self.config);
-            compiled.is_ok_and(|compiled| compiled.policies.all_needs().claims)
+            compiled.is_ok_and(|compiled| compiled.needs().claims)
         };
         if self.phase == Phase::Authn && looks_at_claims() {
             let problem = Problem::Contradicts {
                 other: "config.policies".to_owned(),
-                why: "policies look at tokens, which are validated behind this phase",
+                why: "policies look at tokens (those of a bundle may), which are validated behind this phase",
             };
             checks.refuse("phase", problem);
         }

@@ -11,7 +11,7 @@ use crate::error::{Checks, Problem};
 use crate::ext_authz::{Custom, CustomFilter, Providers};
 use crate::http::{FORWARDED_CERTIFICATE, FilterStateValue, HttpFilter};
 use crate::jwt::Jwt;
-use crate::plugin::{check_plugin, for_filter};
+use crate::plugin::{check_plugin, check_size, for_filter};
 use crate::rbac;
 use crate::tls::TlsSource;
 
@@ -29,10 +29,15 @@ pub(super) struct Inbound {
     pub(super) mtls: Option<MtlsMode>,
 }
 
-/// The configuration as the filter gets it, told which providers are asked beside it.
+/// The configuration as the filter gets it, told which providers are asked beside it. Of CUSTOM policies in a bundle
+/// the proxy is told nothing, so a filter with a bundle knows no provider, and refuses them.
 pub(super) fn written(mesh: &MeshSettings, config: &PluginConfig) -> PluginConfig {
     let mut config = for_filter(config);
-    let providers = mesh.extension_providers.iter();
+    let providers = match config.policy_bundle {
+        None => mesh.extension_providers.as_slice(),
+        Some(_) => &[],
+    };
+    let providers = providers.iter();
     config.custom_providers = providers.map(|provider| provider.name.clone()).collect();
     config
 }
@@ -156,6 +161,7 @@ pub(super) fn check_filter(
     checks.file_path("filter.module", module);
     let (told, direction) = (written(mesh, config), Direction::Inbound);
     check_plugin("filter.config", &told, direction, agent_http, checks);
+    check_size("filter.config", &told, mesh.max_inline_bytes, checks);
     check_left_out(config, checks);
     providers(mesh, tls).check("mesh", checks);
 }
@@ -174,7 +180,7 @@ fn filter_state(server: &Server, compiled: &CompiledConfig) -> Vec<FilterStateVa
     if server.wants_peer_certificate() {
         values.push(FilterStateValue::peer_certificate());
     }
-    let needs = compiled.policies.all_needs();
+    let needs = compiled.needs();
     for (needed, value) in [
         (needs.source_ip, FilterStateValue::direct_address()),
         (needs.remote_ip, FilterStateValue::remote_address()),

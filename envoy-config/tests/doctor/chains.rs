@@ -254,13 +254,44 @@ fn a_plugin_that_comes_by_discovery_is_known_by_its_name() {
             "name": "default.countersign",
             "config_discovery": {"type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"]},
         });
-        config["ecds_filters"] = json!([{"ecds_filter": {
-            "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-            "name": "default.countersign",
-            "typed_config": ours,
-        }}]);
+        config["ecds_filters"] = json!([by_discovery(ours)]);
     };
     assert_eq!(found_after("server-jwt", discovered), late_tokens());
+}
+
+/// Our plug-in as a dump has it that came by discovery.
+fn by_discovery(ours: Value) -> Value {
+    json!({"ecds_filter": {
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "default.countersign",
+        "typed_config": ours,
+    }})
+}
+
+/// Such a plug-in may hold a cluster's requests, and a dump may have it behind the cluster that names it.
+#[test]
+fn a_hold_that_comes_by_discovery_is_known_wherever_in_the_dump_it_is() {
+    for place in ["ecds_filters", "xds_filters"] {
+        let discovered = |config: &mut Value| {
+            let mut ours = Value::Null;
+            for cluster in config["static_resources"]["clusters"]
+                .as_array_mut()
+                .unwrap()
+            {
+                let options = "/typed_extension_protocol_options/\
+                               envoy.extensions.upstreams.http.v3.HttpProtocolOptions/http_filters/0";
+                if let Some(filter) = cluster.pointer_mut(options) {
+                    ours = filter["typed_config"].take();
+                    *filter = json!({"name": "default.countersign"});
+                }
+            }
+            assert!(ours.is_object(), "a cluster that holds");
+            config[place] = json!([by_discovery(ours)]);
+            manager(config)["early_header_mutation_extensions"] = json!([]);
+        };
+        let found = found_after("client-sds-hold", discovered);
+        assert_eq!(found, [(Weakness::EnvoyHeaders, FILTERS.to_owned())]);
+    }
 }
 
 #[test]
@@ -361,4 +392,42 @@ fn filters_that_would_take_one_another_for_a_version_of_themselves_are_found() {
         "active_state": {"listener": new}, "draining_state": {"listener": old},
     }]});
     assert_eq!(inspect(&dump), []);
+}
+
+#[test]
+fn keys_that_come_in_plaintext_are_found_out() {
+    let with_keys = |uri: &str, cluster: Value| {
+        let provider = json!({"issuer": "i", "remote_jwks": {"http_uri": {
+            "uri": uri, "cluster": "keys", "timeout": "5s",
+        }}});
+        inspect(&json!({"clusters": [cluster], "typed_config": {"providers": {"p": provider}}}))
+    };
+    let plain = json!({"name": "keys", "connect_timeout": "1s"});
+    for uri in [
+        "http://keys.example/jwks",
+        "HTTP://10.0.0.1",
+        "http://[2001:db8::1]:80/jwks",
+        "http://127.0.0.1.example/jwks",
+        "http://localhost.example:80/jwks",
+        "http://",
+    ] {
+        let found = with_keys(uri, plain.clone());
+        assert_eq!(found.len(), 1, "{uri}: {found:?}");
+        let path = "typed_config.providers.p.remote_jwks";
+        let first = (found[0].weakness, found[0].path.as_str());
+        assert_eq!(first, (Weakness::KeysOverPlaintext, path), "{uri}");
+    }
+    for uri in [
+        "https://keys.example/jwks",
+        "http://127.0.0.1:8080/jwks",
+        "http://[::1]/jwks",
+        "http://localhost/jwks",
+    ] {
+        assert_eq!(with_keys(uri, plain.clone()), [], "{uri}");
+    }
+    let mut tls = plain;
+    tls["transport_socket"] = json!({"name": "envoy.transport_sockets.tls"});
+    assert_eq!(with_keys("http://keys.example/jwks", tls.clone()), []);
+    tls["name"] = json!("another");
+    assert_eq!(with_keys("http://keys.example/jwks", tls).len(), 1);
 }

@@ -37,6 +37,7 @@ fn our_bootstraps_are_clean() {
         "server-jwt",
         "server-native-rbac",
         "server-permissive",
+        "server-policy-bundle",
         "server-sds-wasm",
         "tcp-client",
         "tcp-client-first",
@@ -191,4 +192,47 @@ fn each_weakness_is_found() {
             "{case} {pointer}"
         );
     }
+}
+
+#[test]
+fn more_policies_than_belong_in_a_configuration_are_found() {
+    let mut config = golden("server-sds-wasm");
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let filters = config.pointer_mut(&format!("{manager}/http_filters"));
+    let filters = filters.unwrap().as_array_mut().unwrap();
+    let ours = filters.iter_mut().find_map(|filter| {
+        let text = filter.pointer_mut("/typed_config/config/configuration/value")?;
+        text.is_string().then_some(text)
+    });
+    let text = ours.unwrap();
+    let mut plugin: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    let one = plugin["policies"][0].clone();
+    let many = |count: usize| {
+        let named = (0..count).map(|number| {
+            let mut policy = one.clone();
+            policy["metadata"]["name"] = json!(format!("policy-{number:05}"));
+            policy
+        });
+        Value::Array(named.collect())
+    };
+    // Long only by the blanks of its lines.
+    plugin["policies"] = many(700);
+    *text = json!(serde_json::to_string_pretty(&plugin).unwrap());
+    let is_long = text.as_str().unwrap().len() > 256 * 1024;
+    plugin["policies"] = many(1400);
+    let too_many = json!(plugin.to_string());
+    let mut with_too_many = config.clone();
+    assert!(is_long);
+    assert_eq!(inspect(&config), []);
+    let path = "http_filters/0/typed_config/config/configuration/value";
+    let path = with_too_many.pointer(&format!("{manager}/{path}")).map_or(
+        "http_filters/1/typed_config/config/configuration/value",
+        |_| path,
+    );
+    *with_too_many
+        .pointer_mut(&format!("{manager}/{path}"))
+        .unwrap() = too_many;
+    let found = inspect(&with_too_many);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].weakness, Weakness::LargePluginConfig);
 }

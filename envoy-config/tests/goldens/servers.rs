@@ -6,6 +6,7 @@ use envoy_config::address::Admin;
 use envoy_config::age::ConnectionAge;
 use envoy_config::sidecar::{FilterStateRoute, HttpVersion, InboundFilter, Server};
 use envoy_config::tls::{ClientSans, TlsSource};
+use policy::config::PolicyBundleConfig;
 
 use crate::support::{MODULE, address, bootstraps, endpoint, files, ids, plugin, resource, sds};
 
@@ -47,6 +48,26 @@ fn server_with_sds_and_filter() {
         server.filter = inbound();
         server.agent_http = Some("/golden/agent.sock".into());
         server.bootstrap().unwrap()
+    });
+}
+
+#[test]
+fn server_with_a_policy_bundle() {
+    bootstraps("server-policy-bundle", |envoy| {
+        let mut config = plugin("inbound");
+        config.policies.clear();
+        config.policy_bundle = Some(PolicyBundleConfig {
+            name: "shop".to_owned(),
+            at_least: Some(7),
+        });
+        let mut server = server(sds());
+        server.envoy = envoy;
+        server.filter = InboundFilter::Wasm {
+            module: MODULE.into(),
+            config: Box::new(config),
+        };
+        server.agent_http = Some("/golden/agent.sock".into());
+        server.bootstrap().unwrap_or_else(|error| panic!("{error}"))
     });
 }
 

@@ -64,6 +64,14 @@ impl Lease {
         }
     }
 
+    /// The same by the proxy's clock; true where that cannot be read.
+    pub fn hold_now<H: Host>(&self, host: &H, key: &str, life: u64) -> bool {
+        let Ok(wall) = host.now_nanoseconds() else {
+            return true;
+        };
+        self.hold(host, key, wall / 1_000_000, life)
+    }
+
     /// Gives the lease up, if it is this thread's.
     pub fn release<H: Host>(&self, host: &H, key: &str) {
         let Ok(Some((_, version))) = host.shared_data(key) else {

@@ -1,23 +1,15 @@
-//! When to ask for the deny list, and what for.
+//! The deny list in hand: when to ask for a newer one, and what for.
 
 use std::rc::Rc;
 
 use identity::deny_list::DenyList;
 
+use crate::deny_list::schedule::Schedule;
 use crate::deny_list::settings::DenyListSettings;
 
-/// Pause after the first failure while no list is held, milliseconds.
-const FIRST_RETRY: u64 = 50;
-/// Longest pause after a failure, milliseconds; a poll interval above it stays what it is. How long a
-/// revocation may take is how long an agent that is back waits for this filter.
-const LONGEST_RETRY: u64 = 1_000;
-/// How long the proxy may take for one reply, milliseconds.
-pub const REPLY_TIMEOUT: u32 = 1_000;
-/// Beyond this a reply that never came is taken as lost, milliseconds.
-const GIVE_UP: u64 = 1_500;
 /// How old a list may get by the lease of another thread, milliseconds. Authorities sign every ten
 /// seconds, so then whoever holds the lease does not do its work.
-const TRUST_IN_OTHERS: u64 = 20_000;
+pub const TRUST_IN_OTHERS: u64 = 20_000;
 
 /// A list with its signed head. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,29 +33,19 @@ pub struct Poller {
     since: u64,
     /// When the list in hand is stale whatever the wall clock says.
     stale_at: u64,
-    due: u64,
-    in_flight: Option<InFlight>,
-    failures: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    token: u32,
-    sent: u64,
+    schedule: Schedule,
 }
 
 impl Poller {
     /// A poller that asks at once.
     #[must_use]
-    pub const fn new(settings: Rc<DenyListSettings>, now: u64) -> Self {
+    pub fn new(settings: Rc<DenyListSettings>, now: u64) -> Self {
         Self {
+            schedule: Schedule::new(settings.poll_milliseconds.into(), now),
             settings,
             held: None,
             since: now,
             stale_at: now,
-            due: now,
-            in_flight: None,
-            failures: 0,
         }
     }
 
@@ -115,27 +97,22 @@ impl Poller {
     /// When something is to be done next.
     #[must_use]
     pub fn due(&self) -> u64 {
-        self.in_flight
-            .map_or(self.due, |call| call.sent.saturating_add(GIVE_UP))
+        self.schedule.due()
     }
 
     /// Whether it is time to look for a newer list. A reply that never came counts as a failure.
     pub fn is_due(&mut self, now: u64) -> bool {
-        if now < self.due() {
-            return false;
-        }
-        if self.in_flight.take().is_some() {
-            self.failed(now);
-            return false;
-        }
-        true
+        self.schedule.is_due(now, self.held.is_some())
     }
 
     /// Whether others have had time enough to bring a newer list, whatever lease they hold.
     #[must_use]
     pub fn is_starving(&self, now: u64) -> bool {
         let patience = if self.held.is_some() {
-            self.interval().saturating_mul(2).max(TRUST_IN_OTHERS)
+            self.schedule
+                .interval()
+                .saturating_mul(2)
+                .max(TRUST_IN_OTHERS)
         } else {
             self.lease_milliseconds().saturating_mul(2)
         };
@@ -145,17 +122,12 @@ impl Poller {
     /// For how long one thread may fetch for all, unless it renews that: two polls.
     #[must_use]
     pub fn lease_milliseconds(&self) -> u64 {
-        self.interval().saturating_mul(2).max(500)
+        self.schedule.lease_milliseconds()
     }
 
     /// Another thread fetches: look again at half an interval.
     pub fn wait(&mut self, now: u64) {
-        let pause = if self.held.is_some() {
-            self.interval() / 2
-        } else {
-            FIRST_RETRY
-        };
-        self.due = now.saturating_add(pause.max(1));
+        self.schedule.wait(now, self.held.is_some());
     }
 
     /// What to ask for: a path with its query.
@@ -167,47 +139,27 @@ impl Poller {
 
     /// The question is on its way.
     pub const fn sent(&mut self, token: u32, now: u64) {
-        self.in_flight = Some(InFlight { token, sent: now });
+        self.schedule.sent(token, now);
     }
 
     /// Whether a reply is the one awaited; it is awaited no longer.
-    ///
-    /// Others come too: late ones, and those Envoy gives for a call it had already refused.
     pub fn is_awaited(&mut self, token: u32) -> bool {
-        if self.in_flight.is_some_and(|call| call.token == token) {
-            self.in_flight = None;
-            return true;
-        }
-        false
+        self.schedule.is_awaited(token)
     }
 
-    /// Nobody answered, or nothing that could be used: asks again after the interval, sooner while
-    /// no list is held, and never later than after a second or the interval.
+    /// Nobody answered, or nothing that could be used.
     pub fn failed(&mut self, now: u64) {
-        let longest = self.interval().min(LONGEST_RETRY);
-        let pause = if self.held.is_some() {
-            longest
-        } else {
-            let doubled = 1_u64.checked_shl(self.failures.min(16)).unwrap_or(1);
-            FIRST_RETRY.saturating_mul(doubled).min(longest)
-        };
-        self.due = now.saturating_add(pause);
-        self.failures = self.failures.saturating_add(1);
+        self.schedule.failed(now, self.held.is_some());
     }
 
     /// The agent answered well.
-    pub fn succeeded(&mut self, now: u64) {
-        self.failures = 0;
-        self.due = now.saturating_add(self.interval());
+    pub const fn succeeded(&mut self, now: u64) {
+        self.schedule.succeeded(now);
     }
 
     /// True while the last question was answered well.
     #[must_use]
     pub const fn is_healthy(&self) -> bool {
-        self.failures == 0
-    }
-
-    fn interval(&self) -> u64 {
-        u64::from(self.settings.poll_milliseconds)
+        self.schedule.is_healthy()
     }
 }

@@ -35,6 +35,8 @@ pub struct Keys {
     pub entries: String,
     /// The update that brought it.
     pub update: String,
+    /// What the names differ by: the trust domain, and the digest of the signers.
+    pub signers: String,
 }
 
 impl Keys {
@@ -55,14 +57,15 @@ impl Keys {
                 format!("{id} {issuers}")
             }
         };
-        let signers = Sha256Digest::of(signers.as_bytes());
-        let key = |what: &str| format!("countersign.deny_list.{what}/{trust_domain}/{signers}");
+        let signers = format!("{trust_domain}/{}", Sha256Digest::of(signers.as_bytes()));
+        let key = |what: &str| format!("countersign.deny_list.{what}/{signers}");
         Self {
             floor: key("floor"),
             lease: key("lease"),
             head: key("head"),
             entries: key("entries"),
             update: key("update"),
+            signers,
         }
     }
 }

@@ -6,12 +6,13 @@ use std::rc::Rc;
 use identity::UnixTime;
 use identity::deny_list::{DenyList, MAX_UPDATE_BYTES, Update};
 
+use crate::agent::{self, Answer};
 use crate::deny_list::lease::Lease;
-use crate::deny_list::poller::{Held, Poller, REPLY_TIMEOUT};
+use crate::deny_list::poller::{Held, Poller};
 use crate::deny_list::settings::DenyListSettings;
 use crate::deny_list::shared::{self, Unusable};
 use crate::deny_list::{Freshness, floor};
-use crate::host::{Buffer, HeaderMap, Host, HttpCall, LogLevel};
+use crate::host::{Host, LogLevel};
 use crate::metrics::Metrics;
 use crate::signature::ProxyVerifier;
 use crate::time::Now;
@@ -147,11 +148,7 @@ impl<H: Host> Subscription<H> {
         }) else {
             return false;
         };
-        let Ok(wall) = self.host.now_nanoseconds() else {
-            return true;
-        };
-        let wall = wall / 1_000_000;
-        self.lease.hold(&self.host, &keys.lease, wall, life) || starving
+        self.lease.hold_now(&self.host, &keys.lease, life) || starving
     }
 
     /// Looks for a newer list in shared data: whether what is there can be used, and whether the
@@ -244,17 +241,7 @@ impl<H: Host> Subscription<H> {
         }) else {
             return;
         };
-        let call = HttpCall {
-            cluster: &settings.cluster,
-            headers: &[
-                (":method", "GET"),
-                (":path", &path),
-                (":authority", &settings.cluster),
-                (":scheme", "http"),
-            ],
-            timeout_milliseconds: REPLY_TIMEOUT,
-        };
-        match self.host.http_call(&call) {
+        match agent::ask(&self.host, &settings.cluster, &path) {
             Ok(token) => {
                 self.with_poller(|poller| poller.sent(token, now));
             }
@@ -310,38 +297,17 @@ impl<H: Host> Subscription<H> {
 
     /// The list in a reply; `None` where there is no newer one.
     fn read_reply(&self, headers: u32, body: usize) -> Result<Option<Held>, String> {
-        if headers == 0 {
-            return Err("no reply".to_owned());
-        }
-        let map = self
-            .host
-            .header_map(HeaderMap::HttpCallResponse)
-            .map_err(|e| e.to_string())?;
-        let status = map.iter().find(|(name, _)| name == b":status");
-        match status.map(|(_, value)| value.as_slice()) {
-            Some(b"200") => self.read_list(body).map(Some),
-            Some(b"204") if self.held().is_some() => Ok(None),
-            Some(b"204") => Err("reply 204, and no list is held".to_owned()),
-            other => Err(format!(
-                "reply {}",
-                String::from_utf8_lossy(other.unwrap_or_default())
-            )),
+        match agent::answer(&self.host, headers, body, MAX_UPDATE_BYTES)? {
+            Answer::New(update) => self.read_list(update).map(Some),
+            Answer::Unchanged if self.held().is_some() => Ok(None),
+            Answer::Unchanged => Err("reply 204, and no list is held".to_owned()),
         }
     }
 
-    fn read_list(&self, body: usize) -> Result<Held, String> {
+    fn read_list(&self, bytes: Vec<u8>) -> Result<Held, String> {
         let settings = self
             .with_poller(|poller| Rc::clone(poller.settings()))
             .ok_or("no deny list is configured")?;
-        if body > MAX_UPDATE_BYTES {
-            return Err(format!(
-                "reply is {body} bytes, limit is {MAX_UPDATE_BYTES}"
-            ));
-        }
-        let bytes = self
-            .host
-            .buffer(Buffer::HttpCallResponseBody, body)
-            .map_err(|error| error.to_string())?;
         let lowest = floor::read(&self.host, &settings.keys.floor).map_err(|e| e.to_string())?;
         let wall = Now::read(&self.host)
             .map_err(|error| error.to_string())?
@@ -350,9 +316,9 @@ impl<H: Host> Subscription<H> {
         let verifier = ProxyVerifier::new(&self.host);
         let check = shared::check(&settings, &verifier, wall, lowest, before.as_deref());
         let short = shared::short_enough(&bytes);
-        let update = Update::parse(bytes).map_err(|error| with_source(&error))?;
+        let update = Update::parse(bytes).map_err(|error| agent::told(&error))?;
         let head = update.head().into();
-        let list = update.verify(&check).map_err(|error| with_source(&error))?;
+        let list = update.verify(&check).map_err(|error| agent::told(&error))?;
         let held = Held {
             list: list.into(),
             head,
@@ -381,16 +347,4 @@ impl<H: Host> Subscription<H> {
     fn with_poller<T>(&self, run: impl FnOnce(&mut Poller) -> T) -> Option<T> {
         self.poller.try_borrow_mut().ok()?.as_mut().map(run)
     }
-}
-
-/// An error with its causes, in one line.
-fn with_source(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        text.push_str(": ");
-        text.push_str(&one.to_string());
-        cause = one.source();
-    }
-    text
 }

@@ -4,6 +4,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED_SIGNI
 use aws_lc_rs::signature::{EcdsaKeyPair, UnparsedPublicKey};
 use identity::UnixTime;
 use identity::deny_list::{Entries, Entry, Head, ListKey, State, Update, assemble, signing_input};
+use identity::policy_bundle::{self, Bundle};
 use identity::x509::Sha256Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -120,15 +121,40 @@ impl Signer {
         certificate: Option<&[u8]>,
     ) -> Vec<u8> {
         let head = Head::of(entries, position, UnixTime::from_secs(issued), 60).unwrap();
-        let key = ListKey::from_spki_der(&self.0.subject_public_key_info()).unwrap();
-        let input = signing_input(&head, key.kid(), certificate);
+        self.sign(&signing_input(&head, &self.kid(), certificate))
+    }
+
+    fn kid(&self) -> String {
+        let key = ListKey::from_spki_der(&self.0.subject_public_key_info());
+        key.unwrap().kid().to_owned()
+    }
+
+    fn sign(&self, input: &[u8]) -> Vec<u8> {
         let pair =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &self.0.serialize_der())
                 .unwrap();
         let signature = pair
-            .sign(&aws_lc_rs::rand::SystemRandom::new(), &input)
+            .sign(&aws_lc_rs::rand::SystemRandom::new(), input)
             .unwrap();
-        assemble(&input, signature.as_ref().try_into().unwrap())
+        assemble(input, signature.as_ref().try_into().unwrap())
+    }
+
+    /// A policy bundle, as it travels.
+    pub(crate) fn bundle(&self, name: &str, position: (u64, u64), policies: &Value) -> Vec<u8> {
+        let body = policies.to_string();
+        let head = self.bundle_head(name, position, body.as_bytes());
+        Bundle {
+            head: &head,
+            body: body.as_bytes(),
+        }
+        .to_bytes()
+    }
+
+    /// The signed head of a policy bundle.
+    pub(crate) fn bundle_head(&self, name: &str, position: (u64, u64), body: &[u8]) -> Vec<u8> {
+        let issued = UnixTime::from_secs(NOW);
+        let head = policy_bundle::Head::of(name.parse().unwrap(), position, issued, body).unwrap();
+        self.sign(&policy_bundle::signing_input(&head, &self.kid(), None))
     }
 }
 

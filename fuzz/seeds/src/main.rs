@@ -7,6 +7,7 @@ use std::path::Path;
 
 use identity::UnixTime;
 use identity::deny_list::{Changes, Entries, Entry, Head, State, Update, assemble, signing_input};
+use identity::policy_bundle::{self, Bundle};
 use identity::x509::Sha256Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -46,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         )?;
     }
     deny_lists()?;
+    policy_bundles()?;
     for (name, path) in [
         ("plain", "/ip"),
         ("dots", "/a/../b/./c"),
@@ -169,6 +171,34 @@ fn deny_lists() -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+fn policy_bundles() -> Result<(), Box<dyn Error>> {
+    let now = UnixTime::from_secs(1_767_225_600);
+    let head = policy_bundle::Head::of("shop".parse()?, (1, 7), now, BODY).ok_or("no head")?;
+    let jws = assemble(&policy_bundle::signing_input(&head, KID, None), &[1; 64]);
+    let bundle = Bundle {
+        head: &jws,
+        body: BODY,
+    };
+    let document = format!(
+        r#"{{"schemaVersion":1,"name":"shop","epoch":1,"sequence":7,"issued":1767225600,"size":{},"sha256":"{}"}}"#,
+        head.size, head.sha256
+    );
+    for (name, which, bytes) in [
+        ("bundle", 0, bundle.to_bytes()),
+        ("head", 1, document.into_bytes()),
+        ("policies", 2, BODY.to_vec()),
+    ] {
+        write(
+            "policy_bundle",
+            name,
+            &[&[which], bytes.as_slice()].concat(),
+        )?;
+    }
+    Ok(())
+}
+
+const BODY: &[u8] = br#"[{"apiVersion":"security.istio.io/v1","kind":"AuthorizationPolicy","metadata":{"name":"a","namespace":"default"},"spec":{"action":"DENY","rules":[{"from":[{"source":{"principals":["cluster.local/ns/*"]}}],"to":[{"operation":{"paths":["/a*"]}}]}]}}]"#;
 
 fn inbound() -> Result<String, Box<dyn Error>> {
     let params = authority();

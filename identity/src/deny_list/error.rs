@@ -5,6 +5,7 @@ use crate::deny_list::{
     RECORD_BYTES, SCHEMA_VERSION,
 };
 use crate::pem::PemError;
+use crate::signed::SignedError;
 use crate::x509::{Sha256Digest, SvidError};
 use crate::{SpiffeId, UnixTime};
 
@@ -96,6 +97,20 @@ pub enum DenyListError {
     },
 }
 
+impl From<SignedError> for DenyListError {
+    fn from(error: SignedError) -> Self {
+        match error {
+            SignedError::TooLarge { len } => Self::HeadTooLarge { len },
+            SignedError::NotJws => Self::NotJws,
+            SignedError::BadHeader { problem } => Self::BadHeader { problem },
+            SignedError::UnknownKey { kid } => Self::UnknownKey { kid },
+            SignedError::BadSigner(error) => Self::BadSigner(error),
+            SignedError::BadSignature => Self::BadSignature,
+            SignedError::BadDocument { line, column } => Self::BadHead { line, column },
+        }
+    }
+}
+
 impl DenyListError {
     /// A stable name for logs and metrics, in snake case.
     #[must_use]
@@ -132,8 +147,8 @@ pub enum HeaderProblem {
     /// `alg` is not `ES256`.
     #[error("alg is not ES256")]
     Algorithm,
-    /// `typ` is not `countersign-deny-list+jws`.
-    #[error("typ is not countersign-deny-list+jws")]
+    /// `typ` is that of something else, see [`Purpose`](crate::signed::Purpose).
+    #[error("typ is that of something else")]
     Type,
 }
 

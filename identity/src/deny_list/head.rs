@@ -6,6 +6,7 @@ use crate::UnixTime;
 use crate::deny_list::entries::Entries;
 use crate::deny_list::error::{Currency, DenyListError};
 use crate::deny_list::{MAX_CLOCK_AHEAD_SECONDS, MAX_ENTRIES, MAX_LIFE_SECONDS};
+use crate::signed::members::Members;
 use crate::x509::Sha256Digest;
 
 /// The version of the head's schema.
@@ -59,6 +60,18 @@ impl Head {
     #[must_use]
     pub const fn position(&self) -> (u64, u64) {
         (self.epoch, self.sequence)
+    }
+
+    pub(crate) fn read(from: &mut Members) -> Option<Self> {
+        Some(Self {
+            schema_version: from.number("schemaVersion")?,
+            epoch: from.number("epoch")?,
+            sequence: from.number("sequence")?,
+            issued: from.time("issued")?,
+            expires: from.time("expires")?,
+            count: from.number("count")?,
+            entries_sha256: from.parsed("entriesSha256")?,
+        })
     }
 
     /// The head as JSON, without blanks. As serde would write it, but this cannot fail.

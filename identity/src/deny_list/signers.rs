@@ -1,8 +1,9 @@
 //! Who may sign deny lists.
 
 use crate::deny_list::ListKey;
-use crate::deny_list::error::{DenyListError, SignerError};
+use crate::deny_list::error::SignerError;
 use crate::deny_list::list::DenyList;
+use crate::signed::SignedError;
 use crate::x509::{IssuerKey, SvidProfile, VerifySignature, X509Svid};
 use crate::{SpiffeId, UnixTime};
 
@@ -50,13 +51,13 @@ impl ListSigners {
         verifier: &dyn VerifySignature,
         now: UnixTime,
         held: Option<&DenyList>,
-    ) -> Result<ListKey, DenyListError> {
+    ) -> Result<ListKey, SignedError> {
         match self {
             Self::Keys(keys) => keys
                 .iter()
                 .find(|key| key.kid() == kid)
                 .cloned()
-                .ok_or_else(|| DenyListError::UnknownKey {
+                .ok_or_else(|| SignedError::UnknownKey {
                     kid: kid.chars().take(64).collect(),
                 }),
             Self::Authority { id, issuers } => {

@@ -64,6 +64,9 @@ impl Errors {
             Direction::Outbound if policies > 0 => {
                 ("policies", "policies are for direction inbound")
             }
+            Direction::Outbound if config.policy_bundle.is_some() => {
+                ("policyBundle", "policies are for direction inbound")
+            }
             Direction::Outbound if config.federation.is_some() => {
                 ("federation", "federation is for direction inbound")
             }

@@ -1,12 +1,18 @@
 //! From the written configuration to what the filter uses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use identity::{SpiffeId, bundle::TrustBundle, deny_list::ListKey, x509::SvidProfile};
+use identity::{
+    SpiffeId, bundle::TrustBundle, deny_list::ListKey, policy_bundle::BundleName, x509::SvidProfile,
+};
 
 use crate::{
-    engine::PolicySet, peer::PeerFault, request_authentication::RequestAuthentication,
-    resources::Resource, scope::Scope,
+    engine::{Needs, PolicySet},
+    peer::PeerFault,
+    request_authentication::RequestAuthentication,
+    resources::Resource,
+    scope::Scope,
 };
 
 use super::{
@@ -30,8 +36,10 @@ pub struct CompiledConfig {
     pub federation: Option<Federation>,
     /// The peer whose `x-forwarded-client-cert` is read, if there is one.
     pub forwarded_client_cert: Option<SpiffeId>,
-    /// The policies of the workload; without any when outbound.
-    pub policies: PolicySet,
+    /// The policies of the workload; without any when outbound, [`PolicySet::awaited`] where a bundle holds them.
+    pub policies: Arc<PolicySet>,
+    /// The bundle that holds the policies, if one does.
+    pub policy_bundle: Option<CompiledPolicyBundle>,
     /// Where the deny list comes from, if there is one.
     pub deny_list: Option<CompiledDenyList>,
     /// Which identities each upstream cluster may have; always there when outbound.
@@ -41,6 +49,16 @@ pub struct CompiledConfig {
 }
 
 impl CompiledConfig {
+    /// What has to be provided for the policies, those that never change a verdict included; everything where a
+    /// bundle holds them.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match &self.policy_bundle {
+            Some(_) => Needs::everything(),
+            None => self.policies.all_needs(),
+        }
+    }
+
     /// Whether a peer with this checked identity may come in at all, whatever policies say.
     ///
     /// # Errors
@@ -76,6 +94,15 @@ pub struct CompiledDenyList {
     pub stale: StaleList,
     /// The oldest list that is accepted.
     pub floor: Option<ListFloor>,
+}
+
+/// Which policy bundle holds the policies, checked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CompiledPolicyBundle {
+    /// Its name.
+    pub name: BundleName,
+    /// The lowest sequence that is accepted.
+    pub at_least: u64,
 }
 
 /// Which identities each upstream cluster may have, checked.
@@ -148,9 +175,16 @@ pub(super) fn compile_with(
         .as_ref()
         .and_then(|header| errors.spiffe_id("forwardedClientCert.hop".to_owned(), &header.hop));
     let decision_log = errors.decision_log(&config.decision_log);
+    let policy_bundle = config
+        .policy_bundle
+        .as_ref()
+        .and_then(|bundle| errors.policy_bundle(bundle, config, total));
     let policies = scope
         .as_ref()
-        .and_then(|scope| errors.policies(total, written, scope));
+        .and_then(|scope| match &config.policy_bundle {
+            None => errors.policies(total, written, scope),
+            Some(_) => Some(PolicySet::awaited(scope)),
+        });
     let deny_list = config
         .deny_list
         .as_ref()
@@ -162,6 +196,7 @@ pub(super) fn compile_with(
     let (Some(scope), Some(policies), true) = (scope, policies, errors.is_empty()) else {
         return Err(errors.finish());
     };
+    let policies = Arc::new(policies);
     Ok(CompiledConfig {
         direction: config.direction,
         scope,
@@ -170,6 +205,7 @@ pub(super) fn compile_with(
         federation,
         forwarded_client_cert,
         policies,
+        policy_bundle,
         deny_list,
         secure_naming,
         decision_log,
@@ -180,6 +216,9 @@ pub(super) fn compile_with(
 pub const SCHEMA_VERSION: u32 = 1;
 /// Bytes of a configuration: 10,000 policies of a kilobyte and more.
 pub const MAX_CONFIG_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a configuration up to which its policies belong in it: what is longer a Kubernetes API server does not
+/// take with everything around it, and each proxy would hold it in its bootstrap besides. Beyond it, a policy bundle.
+pub const MAX_INLINE_BYTES: usize = 256 * 1024;
 /// The shortest time between two requests for the deny list, in milliseconds.
 pub const MIN_POLL_MILLISECONDS: u32 = 50;
 /// The longest: a list lives 60 s, and two missed requests must not make it stale.

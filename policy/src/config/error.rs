@@ -2,7 +2,9 @@
 
 use std::{error::Error, fmt};
 
-use identity::{SpiffeIdError, bundle::BundleError, deny_list::ListKeyError};
+use identity::{
+    SpiffeIdError, bundle::BundleError, chain, deny_list::ListKeyError, policy_bundle::BadName,
+};
 
 use crate::{
     error::{CompileError, Problem},
@@ -55,13 +57,7 @@ impl fmt::Display for ConfigError {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        write!(f, "{}", self.problem)?;
-        let mut cause = self.problem.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        f.write_str(&chain(&self.problem))
     }
 }
 
@@ -113,6 +109,9 @@ pub enum ConfigProblem {
     /// A key of the deny list's signer is refused.
     #[error("key is refused")]
     ListKey(#[source] ListKeyError),
+    /// Not the name of a policy bundle.
+    #[error(transparent)]
+    BundleName(BadName),
     /// Not a SPIFFE ID or trust domain.
     #[error("{value:?} is not a {expected}")]
     Identity {

@@ -8,14 +8,18 @@ use std::{cell::Cell, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
+use identity::policy_bundle::MAX_BODY_BYTES;
+
 use crate::{
+    engine::PolicySet,
     json::{self, ShapeError},
     resources::Resource,
+    scope::Scope,
 };
 
 use super::{
-    CompiledConfig, ConfigError, ConfigProblem, PluginConfig, compiled::MAX_CONFIG_BYTES,
-    compiled::compile_with,
+    CompiledConfig, ConfigError, ConfigProblem, PluginConfig, check::Errors,
+    compiled::MAX_CONFIG_BYTES, compiled::compile_with,
 };
 
 /// Reads and compiles a configuration as the host hands it over: [`PluginConfig::from_json`] and
@@ -26,20 +30,54 @@ use super::{
 /// # Errors
 /// Every problem, each with its path; nothing is used then.
 pub fn compile_json(text: &[u8]) -> Result<CompiledConfig, Vec<ConfigError>> {
-    if text.len() > MAX_CONFIG_BYTES {
-        let (found, unit) = (text.len(), "bytes");
-        let limit = MAX_CONFIG_BYTES;
-        let problem = ConfigProblem::TooMany { found, unit, limit };
-        return Err(vec![ConfigError::new("", problem)]);
-    }
+    check_length(text, MAX_CONFIG_BYTES)?;
     let one = |error: ShapeError| vec![ConfigError::from(error)];
     let Cut { rest, policies } = cut(text).map_err(one)?;
     let config: PluginConfig = json::shape(&rest).map_err(one)?;
-    let read = policies.iter().map(|text| {
-        let value = json::parse(text.get().as_bytes())?;
-        Resource::decided_on(&value)
-    });
-    compile_with(&config, policies.len(), &mut read.into_iter())
+    compile_with(&config, policies.len(), &mut policies.iter().map(read))
+}
+
+/// Reads and compiles the policies of a bundle for the workload of `scope`: a JSON list of what `policies` of a
+/// configuration may hold, all of it or nothing. An empty list is refused: it would let everybody in.
+///
+/// `RequestAuthentication` resources are left unread, as by [`compile_json`].
+///
+/// # Errors
+/// Every problem, each with its path, which begins with `policies` as it does for those of a configuration.
+pub fn compile_policies(text: &[u8], scope: &Scope) -> Result<PolicySet, Vec<ConfigError>> {
+    check_length(text, MAX_BODY_BYTES)?;
+    let policies: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| {
+        // The strict reader says where, as for a configuration.
+        let problem = error.to_string();
+        let path = String::new();
+        let found = json::parse(text).err();
+        let error = found.unwrap_or(ShapeError { path, problem });
+        vec![ConfigError::from(error).within(POLICIES)]
+    })?;
+    let mut errors = Errors::default();
+    if policies.is_empty() {
+        let expected = "a bundle without policies would let everybody in";
+        errors.add(POLICIES, ConfigProblem::Empty { expected });
+    }
+    let compiled = errors.policies(policies.len(), &mut policies.iter().map(read), scope);
+    match compiled {
+        Some(compiled) if errors.is_empty() => Ok(compiled),
+        _ => Err(errors.finish()),
+    }
+}
+
+fn read(text: &&RawValue) -> Result<Option<Resource>, ShapeError> {
+    let value = json::parse(text.get().as_bytes())?;
+    Resource::decided_on(&value)
+}
+
+fn check_length(text: &[u8], limit: usize) -> Result<(), Vec<ConfigError>> {
+    if text.len() <= limit {
+        return Ok(());
+    }
+    let (found, unit) = (text.len(), "bytes");
+    let problem = ConfigProblem::TooMany { found, unit, limit };
+    Err(vec![ConfigError::new("", problem)])
 }
 
 /// A configuration without its policies, and those as they are written.

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 
+mod bundle;
 mod settings;
 
 struct Keys {
@@ -350,6 +351,7 @@ fn the_json_schema_names_every_field_and_no_others() {
     let schema = json_schema();
     let mut written = serde_json::to_value(read(&everything()).unwrap()).unwrap();
     written["secureNaming"] = json!({});
+    written["policyBundle"] = json!({});
     let mut names: Vec<_> = written.as_object().unwrap().keys().cloned().collect();
     names.sort();
     let mut properties: Vec<_> = schema["properties"]

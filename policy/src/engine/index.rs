@@ -9,8 +9,6 @@
 
 mod build;
 
-use std::cmp::Reverse;
-
 use crate::rule::{Rule, View};
 
 use super::{
@@ -80,51 +78,6 @@ impl IndexedRules {
         };
         search.visit(self.root?);
         self.rules.get(usize::try_from(search.best).ok()?)
-    }
-
-    /// Of rules that do not match, one that the search gets furthest to: the lowest place below the deepest node
-    /// that has nothing for the request.
-    pub(super) fn near_miss(&self, view: &View<'_>) -> Option<&Rule> {
-        let mut deepest = None;
-        self.descend(self.root?, 0, view, &mut deepest);
-        let (_, Reverse(place)) = deepest?;
-        self.rules.get(usize::try_from(place).ok()?)
-    }
-
-    fn descend(
-        &self,
-        target: Target,
-        depth: u32,
-        view: &View<'_>,
-        deepest: &mut Option<(u32, Reverse<u32>)>,
-    ) {
-        let Some(number) = target.node() else {
-            *deepest = (*deepest).max(Some((depth, Reverse(target.0))));
-            return;
-        };
-        let node = usize::try_from(number)
-            .ok()
-            .and_then(|number| self.nodes.get(number));
-        let Some(node) = node else { return };
-        *deepest = (*deepest).max(Some((depth, Reverse(node.first))));
-        let Below::Split {
-            attribute,
-            forms,
-            rest,
-        } = &node.below
-        else {
-            return;
-        };
-        if let Some(attribute) = self.attributes.get(*attribute) {
-            attribute.keys_in(view, forms, &mut |key| {
-                if let Some(child) = self.table.get(number, key) {
-                    self.descend(child, depth.saturating_add(1), view, deepest);
-                }
-            });
-        }
-        if let Some(rest) = rest {
-            self.descend(*rest, depth, view, deepest);
-        }
     }
 
     /// How many rules [`Self::first_match`] tests.

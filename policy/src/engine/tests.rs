@@ -180,25 +180,31 @@ fn explains_absence() {
 }
 
 #[test]
-fn a_near_miss_is_a_rule_that_agrees_in_part() {
-    let policies: Vec<(String, String)> = finding::pairs();
-    let all: Vec<(&str, &str, &str)> = policies
-        .iter()
-        .map(|(name, rules)| (name.as_str(), "ALLOW", rules.as_str()))
-        .collect();
-    let set = set(&all);
-    let peer = workload("spiffe://t/caller-3");
+fn each_allow_rule_that_fails_says_where_and_no_other_rule_does() {
+    let set = set(&[
+        ("b", "ALLOW", "[{to: [{operation: {paths: [/x]}}]}]"),
+        (
+            "a",
+            "ALLOW",
+            "[{from: [{source: {principals: [t/z]}}]}, {}]",
+        ),
+        (
+            "denies",
+            "DENY",
+            "[{from: [{source: {principals: [t/z]}}]}]",
+        ),
+    ]);
+    let peer = workload("spiffe://t/y");
     let request = Request::new(&peer).with_path("/elsewhere");
-    let near = set.near_miss(&request, &|_| true).unwrap();
-    assert_eq!(near.rule.policy(), "p0120", "the first of this caller");
+    let failed: Vec<_> = set
+        .failed_allow_rules(&request)
+        .map(|(rule, path)| format!("{}: {path}", rule.id()))
+        .collect();
     assert_eq!(
-        near.to_string(),
-        "ALLOW ns[default]-policy[p0120]-rule[0]: does not match; spec.rules[0].to[0].operation.paths fails on \
-         [\"/elsewhere\"]"
-    );
-    assert!(
-        trial::with_annotations(&[("a", "ALLOW", "[]", false)])
-            .near_miss(&request, &|_| true)
-            .is_none()
+        failed,
+        [
+            "ns[default]-policy[a]-rule[0]: spec.rules[0].from[0].source.principals",
+            "ns[default]-policy[b]-rule[0]: spec.rules[0].to[0].operation.paths",
+        ]
     );
 }

@@ -1,11 +1,17 @@
 //! Fields of administration messages.
 
 use identity::SpiffeId;
+use identity::policy_bundle::{BadName, BundleName};
 use tonic::Status;
 
 pub(super) fn id(field: &str, text: &str) -> Result<SpiffeId, Status> {
     SpiffeId::new(text)
         .map_err(|error| Status::invalid_argument(format!("{field}: {text:?}: {error}")))
+}
+
+pub(super) fn bundle_name(text: String) -> Result<BundleName, Status> {
+    text.try_into()
+        .map_err(|error: BadName| Status::invalid_argument(format!("name: {error}")))
 }
 
 pub(super) fn optional_id(field: &str, text: &str) -> Result<Option<SpiffeId>, Status> {

@@ -20,8 +20,11 @@ async fn api(dir: &TempDir) -> AdminApi {
         settings.path(names::DENY_LIST_NEXT_KEY),
     );
     let publisher = Publisher::start(keys.unwrap(), issuance.clone(), 60);
+    let publisher = Arc::new(publisher.await.unwrap());
+    let bundles = Bundles::start(issuance.clone(), Arc::clone(&publisher));
     AdminApi {
-        publisher: Arc::new(publisher.await.unwrap()),
+        bundles: Arc::new(bundles.await.unwrap()),
+        publisher,
         issuance,
         entries: watch::channel(0).0,
         bundle: watch::channel(Arc::default()).0,

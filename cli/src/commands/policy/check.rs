@@ -85,9 +85,14 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
 
 /// Every problem of every policy. The compiler looks at policies outside the scope, too.
 pub(super) fn compile(read: &Sources) -> Result<Vec<Problem>, Failure> {
+    Ok(read.compile(&scope(read)?).err().unwrap_or_default())
+}
+
+/// Of some workload whose proxy has every provider that is named.
+pub(super) fn scope(read: &Sources) -> Result<Scope, Failure> {
     let mut scope = Scope::new(layout::trust_domain()?, "default");
     scope.custom_providers = scope::providers(read).collect();
-    Ok(read.compile(&scope).err().unwrap_or_default())
+    Ok(scope)
 }
 
 pub(super) fn counted(count: usize, one: &str, many: &str) -> String {

@@ -205,7 +205,7 @@ impl TcpServer {
     }
 
     fn filter_state(&self, compiled: Option<&CompiledConfig>) -> NetworkFilter {
-        let needs = compiled.map(|compiled| compiled.policies.all_needs());
+        let needs = compiled.map(|compiled| compiled.needs());
         let needs = needs.unwrap_or_default();
         let mut at_once = Vec::new();
         if needs.source_ip {

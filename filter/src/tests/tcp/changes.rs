@@ -1,6 +1,7 @@
 use identity::deny_list::State;
 use serde_json::json;
 
+use super::super::policy_bundle::pass;
 use super::super::world::{NOW, ROOT, SLEEP, World};
 use super::{CONNECTION, Effect, Listener, OTHER};
 use crate::host::{Action, Side};
@@ -57,6 +58,26 @@ fn a_list_that_gets_stale_closes_where_stale_lists_deny() {
         let last = world.bytes(CONNECTION, Side::Downstream);
         assert_eq!(last == Action::Pause, closes, "{stale}");
     }
+}
+
+#[test]
+fn a_new_policy_bundle_closes_what_it_does_not_allow() {
+    let world = World::bare();
+    let mut config = world.with_deny_list(world.tcp_config());
+    let policies = config["policies"].take();
+    config.as_object_mut().unwrap().remove("policies");
+    config["policyBundle"] = json!({"name": "shop"});
+    assert!(world.configure(&config));
+    let first = world.signer.bundle("shop", (1, 1), &policies);
+    pass(&world, 1000, ("200", &first));
+    world.opened(CONNECTION);
+    let mut other = policies;
+    other[0]["spec"]["rules"][0]["from"][0]["source"]["principals"] = json!(["*/nobody"]);
+    let second = world.signer.bundle("shop", (1, 2), &other);
+    pass(&world, 1000, ("200", &second));
+    assert_eq!(world.effect(), Some(Effect::Closed(CONNECTION)));
+    assert_eq!(world.recorded(), ("no_allow_matched".to_owned(), true));
+    world.assert_shut(CONNECTION);
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn rules_of(policies: &[(String, String)]) -> Vec<Rule> {
 }
 
 /// 1,000 rules, for 25 callers and 40 paths each.
-pub(super) fn pairs() -> Vec<(String, String)> {
+fn pairs() -> Vec<(String, String)> {
     (0..1000)
         .map(|index| {
             let from = format!("[{{source: {{principals: [t/caller-{}]}}}}]", index / 40);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub(super) fn with_annotations(policies: &[(&str, &str, &str, bool)]) -> PolicySet {
+fn with_annotations(policies: &[(&str, &str, &str, bool)]) -> PolicySet {
     let text: String = policies
         .iter()
         .map(|(name, action, rules, dry_run)| {
