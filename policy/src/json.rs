@@ -5,7 +5,7 @@ mod read;
 use std::{cell::RefCell, fmt};
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
 };
 use serde_json::{Map, Value};
 
@@ -24,7 +24,7 @@ pub struct ShapeError {
 /// Reads JSON; unlike `serde_json`'s own reading into a [`Value`], a key that occurs twice is an error.
 ///
 /// # Errors
-/// The text is not JSON, is nested too deep, or has a key twice.
+/// The text is not JSON, is nested too deep, has a key twice, or a number that is not whole or beyond 64 bits.
 pub fn parse(text: &[u8]) -> Result<Value, ShapeError> {
     let path = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(text);
@@ -104,8 +104,11 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(value.into())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+    /// Nothing in a configuration or policy is a fraction; read and written again it would not even stay the same.
+    fn visit_f64<E: Error>(self, _value: f64) -> Result<Value, E> {
+        Err(E::custom(
+            "a number that is not whole or has more than 64 bits",
+        ))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

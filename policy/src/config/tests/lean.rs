@@ -94,3 +94,36 @@ fn a_request_authentication_is_not_the_filters_business() {
     assert!(lean.is_empty(), "{lean:?}");
     assert!(!long.is_empty());
 }
+
+/// Found by fuzzing `plugin_config`: such a number was read, written and read again as another one.
+#[test]
+fn a_number_beyond_64_bits_is_refused_wherever_it_stands() {
+    for number in [
+        "17777777777777777777777777770000000000000000000000002074661656",
+        "1.5",
+        "1e3",
+        "-1e-9",
+    ] {
+        for (text, path) in [
+            (
+                format!(r#"{{"policies":[{{"metadata":{{"x":{number}}}}}]}}"#),
+                "policies[0].metadata.x",
+            ),
+            (format!(r#"{{"trust":{{"a":{number}}}}}"#), "trust.a"),
+        ] {
+            let error = PluginConfig::from_json(text.as_bytes()).expect_err(&text);
+            let told = error.to_string();
+            assert!(
+                told.contains(path) && told.contains("not whole"),
+                "{text}: {told}"
+            );
+            let errors = compile_json(text.as_bytes()).map(drop).expect_err(&text);
+            assert!(!errors.is_empty(), "{text}");
+        }
+        let body = format!(r#"[{{"metadata":{{"x":{number}}}}}]"#);
+        let scope = crate::Scope::new("cluster.local".parse().unwrap(), "default");
+        compile_policies(body.as_bytes(), &scope)
+            .map(drop)
+            .expect_err(&body);
+    }
+}
