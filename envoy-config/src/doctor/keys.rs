@@ -10,7 +10,8 @@ use super::{Finding, Weakness, each_object, every_field};
 /// Each `remote_jwks` of `jwt_authn` whose URI is `http://` and not on this host, unless its cluster is in `config`
 /// and has a transport socket: whoever is on the way to it decides which tokens are good.
 ///
-/// Not seen: whether that transport socket is TLS that looks at the server's name.
+/// Not seen: whether that transport socket is TLS that looks at the server's name, and whether a cluster leads to
+/// where the URI says.
 pub(super) fn over_plaintext(config: &Value) -> Vec<Finding> {
     let mut secured = BTreeSet::new();
     each_object("", config, every_field, &mut |_, object| {
@@ -50,6 +51,8 @@ fn is_plaintext(source: &Value) -> bool {
         return false;
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // What stands before an `@` is a user, whatever it looks like (RFC 3986 §3.2.1).
+    let authority = authority.rsplit('@').next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(bracketed) => bracketed.split(']').next(),
         None => authority.split(':').next(),

@@ -409,6 +409,7 @@ fn keys_that_come_in_plaintext_are_found_out() {
         "http://[2001:db8::1]:80/jwks",
         "http://127.0.0.1.example/jwks",
         "http://localhost.example:80/jwks",
+        "http://localhost:80@keys.example/jwks",
         "http://",
     ] {
         let found = with_keys(uri, plain.clone());

@@ -38,7 +38,8 @@ pub fn compile_json(text: &[u8]) -> Result<CompiledConfig, Vec<ConfigError>> {
 }
 
 /// Reads and compiles the policies of a bundle for the workload of `scope`: a JSON list of what `policies` of a
-/// configuration may hold, all of it or nothing. An empty list is refused: it would let everybody in.
+/// configuration may hold, all of it or nothing. A list in which nothing is for the filter is refused, be it empty:
+/// it would let everybody in. What is for other workloads is not looked at that way.
 ///
 /// `RequestAuthentication` resources are left unread, as by [`compile_json`].
 ///
@@ -55,11 +56,18 @@ pub fn compile_policies(text: &[u8], scope: &Scope) -> Result<PolicySet, Vec<Con
         vec![ConfigError::from(error).within(POLICIES)]
     })?;
     let mut errors = Errors::default();
-    if policies.is_empty() {
+    let mut decided_on = 0_usize;
+    let mut written = policies.iter().map(read).inspect(|resource| {
+        // One that cannot be read is a problem of its own.
+        if !matches!(resource, Ok(None)) {
+            decided_on = decided_on.saturating_add(1);
+        }
+    });
+    let compiled = errors.policies(policies.len(), &mut written, scope);
+    if decided_on == 0 {
         let expected = "a bundle without policies would let everybody in";
         errors.add(POLICIES, ConfigProblem::Empty { expected });
     }
-    let compiled = errors.policies(policies.len(), &mut policies.iter().map(read), scope);
     match compiled {
         Some(compiled) if errors.is_empty() => Ok(compiled),
         _ => Err(errors.finish()),

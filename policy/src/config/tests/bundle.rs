@@ -100,3 +100,17 @@ fn what_is_no_list_of_policies_is_refused_whole() {
     }
     assert!(problems("[]")[0].contains("would let everybody in"));
 }
+
+#[test]
+fn a_bundle_of_what_only_the_proxy_enforces_is_refused_as_an_empty_one() {
+    let token = json!({
+        "apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
+        "metadata": {"name": "jwt", "namespace": "default"},
+        "spec": {"jwtRules": [{"issuer": "i", "jwks": "{\"keys\":[]}"}]},
+    });
+    let found = problems(&json!([token]).to_string());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("would let everybody in"), "{found:?}");
+    let beside = json!([token, inbound()["policies"][0]]);
+    assert_eq!(problems(&beside.to_string()), [""; 0]);
+}
