@@ -40,10 +40,15 @@ wasm:
     else
         cargo build "${arguments[@]}"
     fi
-    # The SDK exports callbacks that the filter has no use for; each costs every request a way into the module.
+    # The SDK exports callbacks that the filter has no use for; each costs every request a way into the module. Of
+    # requests and connections the filter has functions of its own in the place of the SDK's.
     unset RUSTFLAGS
     cargo run --quiet -p countersign-filter --bin trim_exports -- target/wasm/wasm32-unknown-unknown/wasm/countersign_filter.wasm \
-        proxy_on_response_headers proxy_on_response_body proxy_on_response_trailers proxy_on_log proxy_on_done
+        proxy_on_response_headers proxy_on_response_body proxy_on_response_trailers proxy_on_log proxy_on_done \
+        proxy_on_downstream_connection_close proxy_on_upstream_connection_close \
+        proxy_on_{context_create=countersign_on_context_create,delete=countersign_on_delete} \
+        proxy_on_request_{headers=countersign_on_request_headers,body=countersign_on_request_body,trailers=countersign_on_request_trailers} \
+        proxy_on_{new_connection=countersign_on_new_connection,downstream_data=countersign_on_downstream_data,upstream_data=countersign_on_upstream_data}
     printf 'filter: %s (%s bytes)\n' "$COUNTERSIGN_WASM" "$(stat -c %s "$COUNTERSIGN_WASM")"
 
 # Tests that run the built filter in the Wasm host and in a real Envoy.

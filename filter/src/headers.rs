@@ -35,30 +35,34 @@ impl HeaderBlock {
             return None;
         }
         let data = count.checked_mul(8)?.checked_add(4)?;
-        let mut block = Self {
-            bytes,
-            count,
-            data,
-            ..Self::default()
-        };
-        let mut walk = block.walk();
         let (mut method, mut path, mut authority) = (None, None, None);
-        for _ in 0..count {
-            let (name, value) = walk.step()?;
-            let slot = match block.bytes.get(name)? {
-                b":method" => &mut method,
-                b":path" => &mut path,
-                b":authority" => &mut authority,
+        let mut walk = Walk::over(&bytes, data)?;
+        while let Some(lengths) = walk.sizes.split_off_first() {
+            let (name, value) = walk.pair(lengths)?;
+            // Every request is read here; few names are worth comparing.
+            let [b':', name @ ..] = bytes.get(name)? else {
+                continue;
+            };
+            let slot = match name {
+                b"method" => &mut method,
+                b"path" => &mut path,
+                b"authority" => &mut authority,
                 _ => continue,
             };
             // Of two, which Envoy does not let through, the first counts.
             slot.get_or_insert(value);
         }
-        if walk.data != block.bytes.len() {
+        if walk.data != bytes.len() {
             return None;
         }
-        (block.method, block.path, block.authority) = (method, path, authority);
-        Some(block)
+        Some(Self {
+            bytes,
+            count,
+            data,
+            method,
+            path,
+            authority,
+        })
     }
 
     /// `:method`.
@@ -81,9 +85,10 @@ impl HeaderBlock {
 
     /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut walk = self.walk();
-        (0..self.count).map_while(move |_| {
-            let (name, value) = walk.step()?;
+        let mut walk = Walk::over(&self.bytes, self.data).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let lengths = walk.sizes.split_off_first()?;
+            let (name, value) = walk.pair(lengths)?;
             Some((self.bytes.get(name)?, self.bytes.get(value)?))
         })
     }
@@ -110,14 +115,6 @@ impl HeaderBlock {
     fn slice(&self, range: Option<&Range<usize>>) -> Option<&[u8]> {
         self.bytes.get(range?.clone())
     }
-
-    fn walk(&self) -> Walk<'_> {
-        Walk {
-            bytes: &self.bytes,
-            sizes: 4,
-            data: self.data,
-        }
-    }
 }
 
 impl policy::Headers for HeaderBlock {
@@ -126,20 +123,27 @@ impl policy::Headers for HeaderBlock {
     }
 }
 
-/// A place in a map: the next pair of lengths and the next name.
+/// A place in a map: the lengths of the pairs that follow, and where the next name is.
+#[derive(Default)]
 struct Walk<'a> {
     bytes: &'a [u8],
-    sizes: usize,
+    sizes: &'a [[u8; 8]],
     data: usize,
 }
 
-impl Walk<'_> {
-    /// Where the next name and value are; `None` where they are not.
-    fn step(&mut self) -> Option<(Range<usize>, Range<usize>)> {
-        let name = number_at(self.bytes, self.sizes)?;
-        let value = number_at(self.bytes, self.sizes.checked_add(4)?)?;
-        self.sizes = self.sizes.checked_add(8)?;
-        Some((self.text(name)?, self.text(value)?))
+impl<'a> Walk<'a> {
+    /// From the beginning of a map whose names begin at `data`; `None` where it is too short for that.
+    fn over(bytes: &'a [u8], data: usize) -> Option<Self> {
+        let (sizes, _) = bytes.get(4..data)?.as_chunks::<8>();
+        Some(Self { bytes, sizes, data })
+    }
+
+    /// Where the next name and value are, of these lengths; `None` where they are not.
+    fn pair(&mut self, lengths: &[u8; 8]) -> Option<(Range<usize>, Range<usize>)> {
+        let lengths = u64::from_le_bytes(*lengths);
+        let [name, value] = [lengths & u64::from(u32::MAX), lengths >> 32];
+        let name = self.text(usize::try_from(name).ok()?)?;
+        Some((name, self.text(usize::try_from(value).ok()?)?))
     }
 
     fn text(&mut self, len: usize) -> Option<Range<usize>> {

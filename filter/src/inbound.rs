@@ -185,7 +185,7 @@ fn consider<H: Host>(
         let svid = forwarded::certificate(root, plugin, hop, &link, headers)?;
         judged.who.forwarded = Some(Rc::clone(&svid));
         peer::check_now(root, plugin, &svid, now)?;
-        forwarded_peer = Some(Peer::Workload(svid.id().clone()));
+        forwarded_peer = Some(Peer::Workload(svid.id().clone().into()));
     }
     let mut around = Around::read(root.host(), plugin, &link)?;
     let peer = forwarded_peer.as_ref().unwrap_or(&link.peer);

@@ -60,9 +60,9 @@ impl Link {
             return Ok(known);
         }
         let certificate = peer::presented(root, plugin, seen)?;
-        let peer = certificate
-            .as_ref()
-            .map_or(Peer::Plaintext, |svid| Peer::Workload(svid.id().clone()));
+        let peer = certificate.as_ref().map_or(Peer::Plaintext, |svid| {
+            Peer::Workload(svid.id().clone().into())
+        });
         let link = Rc::new(Self {
             id,
             peer,

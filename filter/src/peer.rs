@@ -100,7 +100,7 @@ fn identify<H: Host>(
         return Ok(Peer::Plaintext);
     };
     check_now(root, plugin, &svid, now)?;
-    Ok(Peer::Workload(svid.id().clone()))
+    Ok(Peer::Workload(svid.id().clone().into()))
 }
 
 /// The certificate that the downstream connection's other end proved to hold, checked but for its dates

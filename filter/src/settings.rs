@@ -159,7 +159,7 @@ impl Plugin {
     #[must_use]
     pub fn hop_of(&self, peer: &Peer) -> Option<&SpiffeId> {
         let hop = self.base.compiled.forwarded_client_cert.as_ref()?;
-        matches!(peer, Peer::Workload(id) if id == hop).then_some(hop)
+        matches!(peer, Peer::Workload(workload) if workload.id() == hop).then_some(hop)
     }
 
     /// Names of the headers whose values may be logged, in lower case.

@@ -1,19 +1,22 @@
-//! The module's side of proxy-wasm: what the SDK's dispatcher is given, each callback handed on to the
-//! [`Vm`], which knows the contexts by their numbers.
+//! The module's side of proxy-wasm: each callback handed on to the [`Vm`], which knows the contexts by their numbers.
+//!
+//! Root contexts are the SDK's: start, configuration, timer, replies to calls. Requests and connections come in by
+//! functions of our own, which take the place of the SDK's when the module is built (`trim_exports`): its
+//! dispatcher keeps a table of objects for them beside ours, which cost a request as much as its policies. Were
+//! the place not taken, the SDK would be asked for a context that there is none for, and end the module: Envoy
+//! then denies.
 
 #![allow(
     unsafe_code,
-    reason = "the SDK's entry point is a function of a fixed name"
+    reason = "callbacks are functions of fixed names, the SDK's among them"
 )]
 
 use log::{LevelFilter, Log, Metadata, Record};
-use proxy_wasm::traits::{Context, HttpContext, RootContext, StreamContext};
-use proxy_wasm::types::{Action, ContextType};
+use proxy_wasm::traits::{Context, RootContext};
 
 use crate::abi;
-use crate::host;
-use crate::host::Side;
 use crate::host::proxy_wasm::Proxy;
+use crate::host::{Action, Side};
 use crate::vm::Vm;
 
 thread_local! {
@@ -67,26 +70,6 @@ impl RootContext for RootShell {
     fn on_tick(&mut self) {
         with_vm(|vm| vm.on_tick(self.id));
     }
-
-    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        with_vm(|vm| vm.on_context_create(id, self.id));
-        Some(Box::new(StreamShell { id }))
-    }
-
-    fn create_stream_context(&self, id: u32) -> Option<Box<dyn StreamContext>> {
-        with_vm(|vm| vm.on_context_create(id, self.id));
-        Some(Box::new(ConnectionShell { id }))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        // A configuration for TCP in an HTTP filter, and the other way around, ends the module at the
-        // first request or connection, and Envoy denies: the dispatcher knows no context for it.
-        Some(if with_vm(|vm| vm.is_tcp(self.id)) {
-            ContextType::StreamContext
-        } else {
-            ContextType::HttpContext
-        })
-    }
 }
 
 impl Drop for RootShell {
@@ -95,76 +78,73 @@ impl Drop for RootShell {
     }
 }
 
-/// A request. The SDK drops it when Envoy says that the context has ended.
-struct StreamShell {
-    id: u32,
-}
-
-impl Context for StreamShell {
-    fn on_done(&mut self) -> bool {
-        with_vm(|vm| vm.on_done(self.id));
-        true
+/// The SDK's own functions of these names, for root contexts.
+mod sdk {
+    unsafe extern "C" {
+        pub(super) safe fn proxy_on_context_create(context: u32, parent: u32);
+        pub(super) safe fn proxy_on_delete(context: u32);
     }
 }
 
-impl HttpContext for StreamShell {
-    fn on_http_request_headers(&mut self, _headers: usize, _end: bool) -> Action {
-        with_vm(|vm| vm.on_request_headers(self.id)).into()
-    }
-
-    fn on_http_request_body(&mut self, _size: usize, _end: bool) -> Action {
-        with_vm(|vm| vm.on_request_rest(self.id)).into()
-    }
-
-    fn on_http_request_trailers(&mut self, _trailers: usize) -> Action {
-        with_vm(|vm| vm.on_request_rest(self.id)).into()
+/// `proxy_on_context_create`: of a root context where `parent` is 0.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_context_create(context: u32, parent: u32) {
+    if parent == 0 {
+        sdk::proxy_on_context_create(context, parent);
+    } else {
+        with_vm(|vm| vm.on_context_create(context, parent));
     }
 }
 
-impl Drop for StreamShell {
-    fn drop(&mut self) {
-        with_vm(|vm| vm.on_delete(self.id));
+/// `proxy_on_delete`: the context has ended.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_delete(context: u32) {
+    if !with_vm(|vm| vm.on_child_delete(context)) {
+        sdk::proxy_on_delete(context);
     }
 }
 
-/// A TCP connection. The SDK drops it likewise.
-struct ConnectionShell {
-    id: u32,
+/// `proxy_on_request_headers`.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_request_headers(context: u32, _headers: u32, _end: u32) -> u32 {
+    number(with_vm(|vm| vm.on_request_headers(context)))
 }
 
-impl Context for ConnectionShell {
-    fn on_done(&mut self) -> bool {
-        with_vm(|vm| vm.on_done(self.id));
-        true
-    }
+/// `proxy_on_request_body`.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_request_body(context: u32, _size: u32, _end: u32) -> u32 {
+    number(with_vm(|vm| vm.on_request_rest(context)))
 }
 
-impl StreamContext for ConnectionShell {
-    fn on_new_connection(&mut self) -> Action {
-        with_vm(|vm| vm.on_new_connection(self.id)).into()
-    }
-
-    fn on_downstream_data(&mut self, size: usize, _end: bool) -> Action {
-        with_vm(|vm| vm.on_data(self.id, Side::Downstream, size)).into()
-    }
-
-    fn on_upstream_data(&mut self, size: usize, _end: bool) -> Action {
-        with_vm(|vm| vm.on_data(self.id, Side::Upstream, size)).into()
-    }
+/// `proxy_on_request_trailers`.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_request_trailers(context: u32, _trailers: u32) -> u32 {
+    number(with_vm(|vm| vm.on_request_rest(context)))
 }
 
-impl Drop for ConnectionShell {
-    fn drop(&mut self) {
-        with_vm(|vm| vm.on_delete(self.id));
-    }
+/// `proxy_on_new_connection`.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_new_connection(context: u32) -> u32 {
+    number(with_vm(|vm| vm.on_new_connection(context)))
 }
 
-impl From<host::Action> for Action {
-    fn from(action: host::Action) -> Self {
-        match action {
-            host::Action::Continue => Self::Continue,
-            host::Action::Pause => Self::Pause,
-        }
+/// `proxy_on_downstream_data`.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_downstream_data(context: u32, size: usize, _end: u32) -> u32 {
+    number(with_vm(|vm| vm.on_data(context, Side::Downstream, size)))
+}
+
+/// `proxy_on_upstream_data`.
+#[unsafe(no_mangle)]
+extern "C" fn countersign_on_upstream_data(context: u32, size: usize, _end: u32) -> u32 {
+    number(with_vm(|vm| vm.on_data(context, Side::Upstream, size)))
+}
+
+/// The action's number in the ABI.
+const fn number(action: Action) -> u32 {
+    match action {
+        Action::Continue => 0,
+        Action::Pause => 1,
     }
 }
 

@@ -207,9 +207,11 @@ impl<H: Host> Stream<H> {
 
     /// The request is over.
     pub fn on_done(&self) {
-        self.root.forget_held(self.context);
-        self.take_open();
-        self.set(Stand::Over);
+        match self.replace(Stand::Over) {
+            Some(Stand::Open(open)) => self.closed(&open),
+            Some(Stand::Held(_)) => self.root.forget_held(self.context),
+            _ => {}
+        }
     }
 
     fn begin_outbound(&self, plugin: Rc<Plugin>, now: Option<Now>) -> Action {
@@ -327,18 +329,25 @@ impl<H: Host> Stream<H> {
         let Stand::Open(open) = std::mem::replace(&mut *stand, Stand::Denied) else {
             return None;
         };
+        self.closed(&open);
+        Some(open)
+    }
+
+    fn closed(&self, open: &Open) {
         self.root.closed(match &open.basis {
             Basis::Inbound(headers) => headers.as_ref(),
             Basis::Outbound(_) => None,
         });
-        Some(open)
     }
 
     fn set(&self, stand: Stand) {
+        self.replace(stand);
+    }
+
+    fn replace(&self, stand: Stand) -> Option<Stand> {
         // Held nowhere across a call to the proxy, so it is never borrowed here.
-        if let Ok(mut own) = self.stand.try_borrow_mut() {
-            *own = stand;
-        }
+        let mut own = self.stand.try_borrow_mut().ok()?;
+        Some(std::mem::replace(&mut *own, stand))
     }
 }
 

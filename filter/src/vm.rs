@@ -52,7 +52,12 @@ impl<H: Host> Vm<H> {
             if let Ok(mut roots) = self.roots.try_borrow_mut() {
                 roots.insert(context, root);
             }
-        } else if let Some(root) = self.root(parent).filter(|root| is_tcp(root)) {
+            return;
+        }
+        let Some(root) = self.root(parent) else {
+            return;
+        };
+        if is_tcp(&root) {
             // The proxy has this configuration in force, whichever was configured last.
             if !Rc::ptr_eq(&Root::leader(&root), &root) {
                 self.take_over(&root, &self.all_roots());
@@ -61,17 +66,12 @@ impl<H: Host> Vm<H> {
             if let Ok(mut connections) = self.connections.try_borrow_mut() {
                 connections.insert(context, connection);
             }
-        } else if let Some(root) = self.root(parent) {
+        } else {
             let stream = Rc::new(Stream::new(context, root));
             if let Ok(mut streams) = self.streams.try_borrow_mut() {
                 streams.insert(context, stream);
             }
         }
-    }
-
-    /// Whether a root context guards TCP connections, not requests.
-    pub fn is_tcp(&self, context: u32) -> bool {
-        self.root(context).is_some_and(|root| is_tcp(&root))
     }
 
     /// A configuration for a root context. False refuses it, and Envoy then refuses the update that
@@ -236,28 +236,30 @@ impl<H: Host> Vm<H> {
         }
     }
 
+    /// A request or a connection has ended; false where the context is neither.
+    pub fn on_child_delete(&self, context: u32) -> bool {
+        let stream = take(&self.streams, context);
+        if let Some(stream) = stream {
+            stream.on_done();
+            return true;
+        }
+        let connection = take(&self.connections, context);
+        if let Some(connection) = connection {
+            connection.on_done();
+            return true;
+        }
+        false
+    }
+
     /// A context has ended.
     pub fn on_delete(&self, context: u32) {
-        self.on_done(context);
-        let stream = self
-            .streams
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut streams| streams.remove(&context));
-        let connection = self
-            .connections
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut connections| connections.remove(&context));
-        if stream.is_some() || connection.is_some() {
+        if self.on_child_delete(context) {
             return;
         }
-        let gone = self
-            .roots
-            .try_borrow_mut()
-            .ok()
-            .and_then(|mut roots| roots.remove(&context));
-        if let Some(gone) = gone {
+        if let Some(root) = self.root(context) {
+            root.on_done();
+        }
+        if let Some(gone) = take(&self.roots, context) {
             self.hand_back(&gone);
         }
     }
@@ -287,6 +289,10 @@ impl<H: Host> Vm<H> {
     fn connection(&self, context: u32) -> Option<Rc<Connection<H>>> {
         self.connections.try_borrow().ok()?.get(&context).cloned()
     }
+}
+
+fn take<T>(contexts: &Contexts<T>, context: u32) -> Option<Rc<T>> {
+    contexts.try_borrow_mut().ok()?.remove(&context)
 }
 
 fn is_tcp<H: Host>(root: &Root<H>) -> bool {

@@ -13,7 +13,7 @@ use policy::{Decision, Peer, PeerFault, Protocol, Request, Scope, WorkloadKind, 
 
 static PEERS: LazyLock<[Peer; 2]> = LazyLock::new(|| {
     let id = SpiffeId::new("spiffe://cluster.local/ns/default/sa/sleep").unwrap();
-    [Peer::Plaintext, Peer::Workload(id)]
+    [Peer::Plaintext, Peer::Workload(id.into())]
 });
 
 static NOBODY: Peer = Peer::Unidentified(PeerFault::CertificateMissing);

@@ -330,7 +330,7 @@ impl CasePeer {
         match self {
             Self::Plaintext => Peer::Plaintext,
             Self::CertificateMissing => Peer::Unidentified(PeerFault::CertificateMissing),
-            Self::Workload(id) => Peer::Workload(id.clone()),
+            Self::Workload(id) => Peer::Workload(id.clone().into()),
         }
     }
 }

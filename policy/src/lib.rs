@@ -46,7 +46,7 @@ pub use decision::{AllowReason, Decision, DenyReason, DryRun, NotEvaluable, Poli
 pub use engine::{Needs, PolicySet};
 pub use error::{CompileError, Problem};
 pub use explain::{Explanation, FailedCondition, Outcome, REDACTED, RuleExplanation};
-pub use peer::{Peer, PeerFault};
+pub use peer::{Peer, PeerFault, Workload};
 pub use peer_authentication::{MtlsMode, MtlsModes, PeerAuthentication};
 pub use request::{Headers, NoHeaders, Request};
 pub use request_authentication::RequestAuthentication;

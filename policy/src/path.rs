@@ -108,14 +108,44 @@ fn is_dot_segment(segment: &[u8]) -> bool {
 }
 
 /// RFC 3986 §2.3.
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Bytes that stand for themselves in a path. `[` and `]` are outside RFC 3986's set and `'` is often escaped, but
 /// Envoy leaves them alone; it escapes `|` (seen on 1.36 and 1.40).
 fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte) || b"!$&'()*+,;=:@[]".contains(&byte)
+    static PLAIN: [bool; 256] = plain_bytes();
+    PLAIN.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+const fn plain_bytes() -> [bool; 256] {
+    let mut plain = [false; 256];
+    let mut rest: &mut [bool] = &mut plain;
+    let mut byte = 0_u8;
+    while let [first, others @ ..] = rest {
+        *first = is_unreserved(byte)
+            || matches!(
+                byte,
+                b'!' | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b':'
+                    | b'@'
+                    | b'['
+                    | b']'
+            );
+        rest = others;
+        byte = byte.wrapping_add(1);
+    }
+    plain
 }
 
 #[cfg(test)]

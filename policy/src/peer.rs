@@ -1,6 +1,10 @@
 //! Who the other end of the connection proved to be.
 
-use identity::{SpiffeId, TrustDomain};
+use std::{fmt, ops::Deref, str::FromStr};
+
+use identity::{SpiffeId, SpiffeIdError, TrustDomain};
+
+use crate::matcher::SlashPrincipal;
 
 /// The peer of a request. "No identity" is a case of its own, never an empty string.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -9,9 +13,67 @@ pub enum Peer {
     Plaintext,
     /// A peer whose X.509-SVID was checked; its SPIFFE ID is the only thing identity fields look at
     /// (never a DNS name or the subject, unlike Envoy's RBAC).
-    Workload(SpiffeId),
+    Workload(Workload),
     /// A certificate was presented but does not prove an identity: always denied.
     Unidentified(PeerFault),
+}
+
+/// The SPIFFE ID of a peer, and what policies compare of it, worked out once: whoever keeps a peer for a connection
+/// spares each of its requests that.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Workload {
+    id: SpiffeId,
+    slash_principal: SlashPrincipal,
+}
+
+impl Workload {
+    /// The peer with this SPIFFE ID.
+    #[must_use]
+    pub fn new(id: SpiffeId) -> Self {
+        let principal = [id.trust_domain_name(), id.path()].concat();
+        Self {
+            slash_principal: SlashPrincipal::of(&principal),
+            id,
+        }
+    }
+
+    /// Its SPIFFE ID.
+    #[must_use]
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    pub(crate) const fn slash_principal(&self) -> &SlashPrincipal {
+        &self.slash_principal
+    }
+}
+
+impl From<SpiffeId> for Workload {
+    fn from(id: SpiffeId) -> Self {
+        Self::new(id)
+    }
+}
+
+impl FromStr for Workload {
+    type Err = SpiffeIdError;
+
+    fn from_str(id: &str) -> Result<Self, Self::Err> {
+        SpiffeId::new(id).map(Self::new)
+    }
+}
+
+impl Deref for Workload {
+    type Target = SpiffeId;
+
+    fn deref(&self) -> &SpiffeId {
+        &self.id
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
 }
 
 /// Why a presented certificate does not prove an identity.

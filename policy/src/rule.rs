@@ -1,6 +1,6 @@
 //! Compiled rules and how they are tested.
 
-use std::{cell::OnceCell, fmt, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
 use identity::x509::X509Svid;
 
@@ -89,8 +89,6 @@ pub(crate) struct MetadataTest {
 /// A request with what several conditions look at worked out once.
 pub(crate) struct View<'r> {
     pub(crate) request: &'r Request<'r>,
-    /// `/<trust domain><path>` of a peer with a SPIFFE ID; made when it is first asked for.
-    slash_principal: OnceCell<Option<SlashPrincipal<'r>>>,
     pub(crate) path: Option<&'r [u8]>,
 }
 
@@ -98,7 +96,6 @@ impl<'r> View<'r> {
     pub(crate) fn new(request: &'r Request<'r>) -> Self {
         Self {
             request,
-            slash_principal: OnceCell::new(),
             path: request.path.map(without_query),
         }
     }
@@ -110,12 +107,11 @@ impl<'r> View<'r> {
     }
 
     /// The same with a slash before it, so that every segment has one.
-    pub(crate) fn slash_principal(&self) -> Option<&SlashPrincipal<'r>> {
-        let make = || match self.request.peer {
-            Peer::Workload(id) => Some(SlashPrincipal::new(id.trust_domain_name(), id.path())),
+    pub(crate) const fn slash_principal(&self) -> Option<&'r SlashPrincipal> {
+        match self.request.peer {
+            Peer::Workload(workload) => Some(workload.slash_principal()),
             Peer::Plaintext | Peer::Unidentified(_) => None,
-        };
-        self.slash_principal.get_or_init(make).as_ref()
+        }
     }
 
     /// The peer's trust domain.

@@ -1,10 +1,14 @@
-//! Takes exports out of a built WebAssembly module: `trim-exports MODULE NAME…`.
+//! Takes exports out of a built WebAssembly module, or puts one in another's place:
+//! `trim-exports MODULE NAME… NAME=OTHER…`.
 //!
 //! The proxy-wasm SDK exports every callback there is, and Envoy calls every one that is exported: for each
 //! response, each piece of its body and each access log, a way into the module and back that costs more
-//! than a policy, to a function that does nothing. Envoy leaves out a callback that is not exported. Only the
+//! than a policy, to a function that does nothing. Envoy leaves out a callback that is not exported. With
+//! `NAME=OTHER` the export `OTHER` is called `NAME` from then on, and the SDK's of that name is taken out: that is
+//! how a request gets to the filter's own function without passing through the SDK's tables. Only the
 //! export section is written anew; code, memory and everything else stay as they are.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
@@ -15,7 +19,7 @@ use std::process::ExitCode;
 /// Why exports could not be taken out.
 #[derive(Debug, thiserror::Error)]
 enum TrimError {
-    #[error("usage: trim-exports MODULE NAME…")]
+    #[error("usage: trim-exports MODULE NAME… NAME=OTHER…")]
     Usage,
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
@@ -39,15 +43,15 @@ fn main() -> ExitCode {
 fn run() -> Result<(), TrimError> {
     let mut arguments = env::args_os().skip(1);
     let path = PathBuf::from(arguments.next().ok_or(TrimError::Usage)?);
-    let names: Option<BTreeSet<String>> = arguments.map(|name| name.into_string().ok()).collect();
-    let names = names.filter(|names| !names.is_empty());
-    let names = names.ok_or(TrimError::Usage)?;
+    let changes: Option<Changes> = arguments.map(|name| change(name.to_str()?)).collect();
+    let changes = changes.filter(|changes| !changes.is_empty());
+    let changes = changes.ok_or(TrimError::Usage)?;
     let failed = |path: &Path, source| TrimError::File {
         path: path.to_owned(),
         source,
     };
     let module = fs::read(&path).map_err(|source| failed(&path, source))?;
-    let Some(trimmed) = trim(&module, &names)? else {
+    let Some(trimmed) = trim(&module, &changes)? else {
         return Ok(());
     };
     // Cargo links the file to its own copy; a new file leaves that one as it was built.
@@ -56,8 +60,20 @@ fn run() -> Result<(), TrimError> {
     fs::rename(&new, &path).map_err(|source| failed(&path, source))
 }
 
-/// The module without these exports; `None` where it has none of them.
-fn trim(module: &[u8], names: &BTreeSet<String>) -> Result<Option<Vec<u8>>, TrimError> {
+/// Exports to take out, by name, and to rename: then with the name that they get.
+type Changes = BTreeMap<String, Option<String>>;
+
+fn change(argument: &str) -> Option<(String, Option<String>)> {
+    let (new, old) = match argument.split_once('=') {
+        Some((new, old)) => (Some(new.to_owned()), old),
+        None => (None, argument),
+    };
+    let empty = old.is_empty() || new.as_deref() == Some("");
+    (!empty).then(|| (old.to_owned(), new))
+}
+
+/// The module with these changes; `None` where it has none of the exports to take out or to rename.
+fn trim(module: &[u8], changes: &Changes) -> Result<Option<Vec<u8>>, TrimError> {
     const EXPORTS: u8 = 7;
     let mut reader = Reader {
         bytes: module,
@@ -75,7 +91,7 @@ fn trim(module: &[u8], names: &BTreeSet<String>) -> Result<Option<Vec<u8>>, Trim
         let body = reader.take(size)?;
         if kind == EXPORTS {
             let offset = reader.at.saturating_sub(size);
-            let kept = without(body, offset, names, &mut found)?;
+            let kept = changed(body, offset, changes, &mut found)?;
             out.push(kind);
             push_number(&mut out, kept.len());
             out.extend_from_slice(&kept);
@@ -83,7 +99,7 @@ fn trim(module: &[u8], names: &BTreeSet<String>) -> Result<Option<Vec<u8>>, Trim
             out.extend_from_slice(module.get(begin..reader.at).unwrap_or_default());
         }
     }
-    match names.difference(&found).next() {
+    match changes.keys().find(|name| !found.contains(*name)) {
         _ if found.is_empty() => Ok(None),
         Some(missing) => Err(TrimError::Missing {
             missing: missing.clone(),
@@ -92,31 +108,33 @@ fn trim(module: &[u8], names: &BTreeSet<String>) -> Result<Option<Vec<u8>>, Trim
     }
 }
 
-/// An export section's body without these exports.
-fn without(
+/// An export section's body with these changes.
+fn changed(
     body: &[u8],
     offset: usize,
-    names: &BTreeSet<String>,
+    changes: &Changes,
     found: &mut BTreeSet<String>,
 ) -> Result<Vec<u8>, TrimError> {
     let mut reader = Reader { bytes: body, at: 0 };
     let mut exports = Vec::new();
     let count = located(reader.number(), offset)?;
+    let replaced: BTreeSet<&String> = changes.values().flatten().collect();
     let mut kept = 0_usize;
     for _ in 0..count {
-        let begin = reader.at;
-        let name = located(reader.export(), offset)?;
-        match str::from_utf8(name)
-            .ok()
-            .filter(|name| names.contains(*name))
-        {
-            Some(name) => {
-                found.insert(name.to_owned());
+        let (name, what) = located(reader.export(), offset)?;
+        let text = str::from_utf8(name).unwrap_or_default().to_owned();
+        let name = match changes.get(&text) {
+            Some(new) => {
+                found.insert(text);
+                new.as_deref().map(str::as_bytes)
             }
-            None => {
-                kept = kept.saturating_add(1);
-                exports.extend_from_slice(body.get(begin..reader.at).unwrap_or_default());
-            }
+            None => Some(name).filter(|_| !replaced.contains(&text)),
+        };
+        if let Some(name) = name {
+            kept = kept.saturating_add(1);
+            push_number(&mut exports, name.len());
+            exports.extend_from_slice(name);
+            exports.extend_from_slice(what);
         }
     }
     if reader.at != body.len() {
@@ -182,13 +200,15 @@ impl<'a> Reader<'a> {
         Err(self.malformed("a number of at most five bytes"))
     }
 
-    /// Passes over an export, and gives its name.
-    fn export(&mut self) -> Result<&'a [u8], TrimError> {
+    /// An export: its name, and what it is as it is written.
+    fn export(&mut self) -> Result<(&'a [u8], &'a [u8]), TrimError> {
         let len = self.number()?;
         let name = self.take(len)?;
+        let begin = self.at;
         self.byte()?;
         self.number()?;
-        Ok(name)
+        let what = self.bytes.get(begin..self.at).unwrap_or_default();
+        Ok((name, what))
     }
 }
 
@@ -215,8 +235,9 @@ mod tests {
         .concat()
     }
 
-    fn names(names: &[&str]) -> BTreeSet<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    fn names(arguments: &[&str]) -> Changes {
+        let changes = arguments.iter().map(|argument| change(argument));
+        changes.collect::<Option<_>>().unwrap()
     }
 
     #[test]
@@ -229,6 +250,25 @@ mod tests {
             b"\x00\x02\x01x",
         ];
         assert_eq!(trimmed, wanted.concat());
+    }
+
+    #[test]
+    fn puts_one_in_the_place_of_another() {
+        let trimmed = trim(&module(), &names(&["memory", "a=bb"])).unwrap();
+        let trimmed = trimmed.unwrap();
+        let wanted = [
+            b"\0asm\x01\0\0\0".as_slice(),
+            b"\x01\x04\x01\x60\x00\x00",
+            b"\x07\x06\x01\x01a\x00\x80\x01",
+            b"\x00\x02\x01x",
+        ];
+        assert_eq!(trimmed, wanted.concat());
+        let again = trim(&trimmed, &names(&["memory", "a=bb"])).unwrap();
+        assert_eq!(again, None, "its `a` is not taken for the first one");
+        assert_eq!(
+            change("=b").or_else(|| change("a=")).or_else(|| change("")),
+            None
+        );
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn decide<H: Host>(root: &Root<H>, plugin: &Plugin, now: Now, occasion: Occasion
     let mut seen = Seen::default();
     let presented = peer::presented(root, plugin, &mut seen);
     let (peer, certificate, note) = match identify(root, plugin, now, presented) {
-        Ok(Some(svid)) => (Peer::Workload(svid.id().clone()), Some(svid), None),
+        Ok(Some(svid)) => (Peer::Workload(svid.id().clone().into()), Some(svid), None),
         Ok(None) => (Peer::Plaintext, None, None),
         Err(Fault { fault, note }) => (Peer::Unidentified(fault), None, note),
     };

@@ -3,62 +3,34 @@
 //! Both look at `/<trust domain><path>`, which is the SPIFFE ID without `spiffe:/`. Istio's expressions search
 //! inside the path, so any SPIFFE path that contains `/ns/x/` has the namespace `x`, not only the five-part form.
 
-use std::cell::OnceCell;
+use std::ops::Range;
 
 use super::sorted::SortedValues;
 
-/// A peer's identity as `/<trust domain><path>`, on the stack unless it is unusually long.
-pub(crate) struct SlashPrincipal<'p> {
-    trust_domain: &'p str,
-    path: &'p str,
+/// A peer's identity as `/<trust domain><path>`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct SlashPrincipal {
+    text: Box<str>,
     /// Namespace and service account, if the path is of Istio's form and says nothing else.
-    plain: OnceCell<Option<(&'p str, &'p str)>>,
-    text: Text,
+    plain: Option<(Range<usize>, Range<usize>)>,
 }
 
-#[allow(
-    clippy::large_enum_variant,
-    reason = "the large one is the common one, and lives on the stack"
-)]
-enum Text {
-    /// The bytes and how many they are.
-    Short([u8; SHORT_BYTES], usize),
-    Long(String),
-}
-
-/// Nearly twice what `/cluster.local/ns/<63 bytes>/sa/<63 bytes>` takes.
-const SHORT_BYTES: usize = 256;
-
-impl<'p> SlashPrincipal<'p> {
-    pub(crate) fn new(trust_domain: &'p str, path: &'p str) -> Self {
+impl SlashPrincipal {
+    /// Of a principal as policies write it, without wildcards: the SPIFFE ID without `spiffe://`.
+    pub(crate) fn of(principal: &str) -> Self {
+        let text: Box<str> = ["/", principal].concat().into();
         Self {
-            trust_domain,
-            path,
-            plain: OnceCell::new(),
-            text: Text::new(trust_domain, path),
+            plain: plain(&text),
+            text,
         }
-    }
-
-    /// Of a principal as policies write it, without wildcards.
-    pub(crate) fn of(principal: &'p str) -> Self {
-        let end = principal.find('/').unwrap_or(principal.len());
-        let (trust_domain, path) = principal.split_at_checked(end).unwrap_or_default();
-        Self::new(trust_domain, path)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        match &self.text {
-            Text::Short(bytes, length) => bytes.get(..*length).unwrap_or_default(),
-            Text::Long(text) => text.as_bytes(),
-        }
+        self.as_str().as_bytes()
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        match &self.text {
-            // What was put together of strings is one.
-            Text::Short(..) => str::from_utf8(self.as_bytes()).unwrap_or_default(),
-            Text::Long(text) => text,
-        }
+    pub(crate) const fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Calls `test` with each segment after a segment `ns` that is not the last, until it says true.
@@ -77,39 +49,39 @@ impl<'p> SlashPrincipal<'p> {
         }
     }
 
-    /// Names that look like the form's own segments (`ns`, `sa`) make more than one reading, and are left to the
-    /// general search.
-    fn plain(&self) -> Option<(&'p str, &'p str)> {
-        let read = || {
-            let rest = self.path.strip_prefix("/ns/")?;
-            let (namespace, rest) = rest.split_at_checked(slash(rest)?)?;
-            let account = rest.strip_prefix("/sa/")?;
-            let names = [self.trust_domain, namespace, account];
-            let ambiguous = names.iter().any(|name| matches!(*name, "ns" | "sa" | ""));
-            (!ambiguous && slash(account).is_none()).then_some((namespace, account))
-        };
-        *self.plain.get_or_init(read)
+    fn plain(&self) -> Option<(&str, &str)> {
+        let (namespace, account) = self.plain.as_ref()?;
+        Some((
+            self.text.get(namespace.clone())?,
+            self.text.get(account.clone())?,
+        ))
     }
 }
 
-fn slash(text: &str) -> Option<usize> {
-    text.bytes().position(|byte| byte == b'/')
-}
-
-impl Text {
-    fn new(trust_domain: &str, path: &str) -> Self {
-        let mut short = [0; SHORT_BYTES];
-        let mut rest = short.as_mut_slice();
-        for part in ["/", trust_domain, path] {
-            let Some((to, after)) = rest.split_at_mut_checked(part.len()) else {
-                return Self::Long(["/", trust_domain, path].concat());
-            };
-            to.copy_from_slice(part.as_bytes());
-            rest = after;
-        }
-        let length = SHORT_BYTES.saturating_sub(rest.len());
-        Self::Short(short, length)
+/// Namespace and service account of `/<trust domain>/ns/<namespace>/sa/<service account>`. Names that look like the
+/// form's own segments (`ns`, `sa`) make more than one reading, and are left to the general search.
+fn plain(text: &str) -> Option<(Range<usize>, Range<usize>)> {
+    let mut segments = text.split('/');
+    let parts = [(); 6].map(|()| segments.next());
+    let [
+        Some(""),
+        Some(domain),
+        Some("ns"),
+        Some(namespace),
+        Some("sa"),
+        Some(account),
+    ] = parts
+    else {
+        return None;
+    };
+    let names = [domain, namespace, account];
+    let ambiguous = names.iter().any(|name| matches!(*name, "ns" | "sa" | ""));
+    if ambiguous || segments.next().is_some() {
+        return None;
     }
+    let start = domain.len().checked_add("//ns/".len())?;
+    let end = start.checked_add(namespace.len())?;
+    Some((start..end, end.checked_add("/sa/".len())?..text.len()))
 }
 
 /// The segments that follow a segment `name`; one at the very end of the text only if `at_end`.
@@ -152,7 +124,7 @@ impl NamespaceSet {
         }
     }
 
-    pub(crate) fn matches(&self, peer: &SlashPrincipal<'_>) -> bool {
+    pub(crate) fn matches(&self, peer: &SlashPrincipal) -> bool {
         let exact = &self.exact;
         (!exact.is_empty() && peer.any_namespace(&mut |found| exact.contains(found.as_bytes())))
             || self
@@ -224,7 +196,7 @@ impl ServiceAccountPattern {
         &self.account
     }
 
-    pub(crate) fn matches(&self, peer: &SlashPrincipal<'_>) -> bool {
+    pub(crate) fn matches(&self, peer: &SlashPrincipal) -> bool {
         match peer.plain() {
             Some((namespace, account)) => {
                 self.namespace.as_ref() == namespace && self.account.as_ref() == account
@@ -294,18 +266,24 @@ mod tests {
     }
 
     #[test]
-    fn a_long_principal_is_kept_whole() {
-        let path = format!("/{}", "p".repeat(600));
-        assert_eq!(
-            SlashPrincipal::new("td", &path).as_str(),
-            format!("/td{path}")
-        );
-        assert_eq!(SlashPrincipal::new("td", "/ns/é").as_str(), "/td/ns/é");
-        let exactly = "p".repeat(SHORT_BYTES - 1);
-        assert_eq!(
-            SlashPrincipal::new("", &exactly).as_str(),
-            format!("/{exactly}")
-        );
+    fn only_the_plain_form_is_read_once() {
+        let read = |principal| {
+            let peer = SlashPrincipal::of(principal);
+            peer.plain().map(|(ns, sa)| (ns.to_owned(), sa.to_owned()))
+        };
+        let names = Some(("foo".to_owned(), "a".to_owned()));
+        assert_eq!(read("td/ns/foo/sa/a"), names);
+        for other in [
+            "td/ns/foo/sa/a/b",
+            "td/ns/ns/sa/a",
+            "/ns/foo/sa/a",
+            "td/ns/foo/sa/",
+            "td",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
+        let long = "p".repeat(600);
+        assert_eq!(SlashPrincipal::of(&long).as_str(), format!("/{long}"));
     }
 
     proptest! {

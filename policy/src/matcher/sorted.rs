@@ -66,7 +66,12 @@ impl SortedValues {
     }
 
     pub(crate) fn contains(&self, value: &[u8]) -> bool {
-        self.last_at_most(|held| held.cmp(value)) == Some(value)
+        if self.ends.is_empty() {
+            // One value, or none: nothing at all is not even the empty text.
+            return !self.bytes.is_empty() && same(&self.bytes, value);
+        }
+        self.last_at_most(|held| held.cmp(value))
+            .is_some_and(|held| same(held, value))
     }
 
     /// Whether `value` begins with one of them; they must be [`Self::prefix_free`].
@@ -103,6 +108,17 @@ impl SortedValues {
         }
         self.get(low.checked_sub(1)?)
     }
+}
+
+/// Whether two texts are the same, eight bytes at a time: WebAssembly has no instruction for it, and its
+/// `memcmp` goes byte by byte.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+        && a_rest == b_rest
 }
 
 #[cfg(test)]

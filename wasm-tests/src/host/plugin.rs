@@ -269,9 +269,6 @@ impl Plugin {
         let outcome = function
             .typed::<P, R>(&self.store)
             .and_then(|typed| typed.call(&mut self.store, parameters));
-        if std::env::var_os("COUNT").is_some() {
-            eprintln!("{export} {:?}", self.instructions());
-        }
         let state = self.store.data_mut();
         state.current = 0;
         state.effective = 0;

@@ -155,7 +155,8 @@ impl Logged {
     }
 
     pub(super) fn peer(&self) -> Peer {
-        self.id.clone().map_or(Peer::Plaintext, Peer::Workload)
+        let id = self.id.clone();
+        id.map_or(Peer::Plaintext, |id| Peer::Workload(id.into()))
     }
 
     pub(super) fn request<'l>(&'l self, peer: &'l Peer) -> Request<'l> {
