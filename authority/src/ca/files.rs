@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::crypto::{NoRandomness, random_bytes};
@@ -21,6 +21,14 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
 /// What the system says; `AlreadyExists` too.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_new(path, bytes, 0o600)
+}
+
+/// Changes the mode of a file.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Puts `bytes` at `path`, replacing what was there at once and durably, readable by everybody.
