@@ -13,8 +13,10 @@ pub use self::init::{CaInit, CaOptions, Created, init, init_with};
 pub use self::key::{CaKey, CaKeyError, Custody, FileKey, KeyAlgorithm, UnknownKeyAlgorithm};
 pub use self::load::{CertificateAuthority, load, load_with};
 pub use self::make::CaProfile;
-pub use self::path::PathError;
+pub use self::path::{NameConstraint, PathError, UriHost};
 pub use self::pkcs11::{Pkcs11Error, Pkcs11Key, Pkcs11Uri};
+pub(crate) use self::settings::log_custody;
+pub use self::settings::CaSettings;
 pub use self::secret::{Passphrase, PassphraseError, PassphraseSource, SecretError};
 use crate::crypto::NoRandomness;
 
@@ -25,12 +27,15 @@ pub mod export;
 pub(crate) mod files;
 pub mod import;
 pub(crate) mod init;
+pub mod keeper;
 mod key;
 pub(crate) mod load;
 pub(crate) mod make;
+pub(crate) mod next;
 pub mod path;
 pub mod pkcs11;
 mod secret;
+mod settings;
 
 /// File names inside the CA folder.
 pub mod names {

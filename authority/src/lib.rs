@@ -23,6 +23,7 @@ pub mod clock;
 pub mod inventory;
 pub mod issue;
 pub mod revoke;
+pub mod upstream;
 
 mod app;
 mod crypto;

@@ -484,6 +484,15 @@ fn one_root(
     }
 }
 
+/// [`build_chain`] of what an upstream answered.
+pub(crate) fn chain_to_root(
+    own: CaCertificate,
+    pool: Vec<CaCertificate>,
+    root: CaCertificate,
+) -> Result<Vec<CaCertificate>, ImportError> {
+    build_chain(own, pool, "the answer", root)
+}
+
 /// From `own` through `pool` to `root`; every certificate of the pool must have its place.
 fn build_chain(
     own: CaCertificate,

@@ -13,6 +13,7 @@
 
 mod abuse;
 mod attacks;
+mod ca_import;
 mod crash;
 mod issuing;
 mod lifecycle;
