@@ -20,6 +20,7 @@ pub use self::settings::CaSettings;
 pub use self::secret::{Passphrase, PassphraseError, PassphraseSource, SecretError};
 use crate::crypto::NoRandomness;
 
+pub mod ceremony;
 mod certificate;
 pub mod crl;
 pub(crate) mod der;
@@ -84,6 +85,15 @@ pub enum CaError {
     )]
     Missing {
         /// The folder.
+        path: PathBuf,
+    },
+    /// A ceremony was started and not finished; a root made now would be another one.
+    #[error(
+        "the intermediate in {} waits for its certificate: finish the ceremony, or remove the folder to make a root here",
+        path.display()
+    )]
+    CeremonyPending {
+        /// Its folder.
         path: PathBuf,
     },
     /// A certificate file does not hold one CA certificate.

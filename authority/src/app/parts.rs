@@ -68,6 +68,12 @@ fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
     if gone(&dir) && !gone(&settings.path(names::DATABASE)) {
         return Err(CaError::Missing { path: dir }.into());
     }
+    if gone(&dir) && settings.path(ca::ceremony::PENDING_DIR).exists() {
+        return Err(CaError::CeremonyPending {
+            path: settings.path(ca::ceremony::PENDING_DIR),
+        }
+        .into());
+    }
     let wanted = CaInit {
         trust_domain: settings.trust_domain.clone(),
         key_algorithm: settings.key_algorithm,

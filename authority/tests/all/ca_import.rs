@@ -171,8 +171,8 @@ async fn a_root_as_the_tutorials_make_it_is_taken_over_with_an_intermediate_belo
     let dir = issues_what_openssl_verifies(&import, None).await;
     // No cRLSign: a list by this root would be refused, and a bundle without it refuses everybody.
     let options = ExportOptions { with_key: true, crl_seconds: 86_400 };
-    let export = Export::prepare(&dir.path().join("data/ca"), &NONE, &options, real_now());
-    let export = export.await.unwrap();
+    let folder = dir.path().join("data/ca");
+    let export = Export::prepare(&folder, &NONE, &options, real_now()).await.unwrap();
     assert_eq!(export.without_crl(), ["CN=Root CA,O=Istio"]);
     assert!(export.files().iter().all(|(name, ..)| *name != "ca-crl.pem"));
 }

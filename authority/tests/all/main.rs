@@ -13,7 +13,10 @@
 
 mod abuse;
 mod attacks;
+mod ca_ceremony;
 mod ca_import;
+mod ca_keeper;
+mod ca_token;
 mod crash;
 mod issuing;
 mod lifecycle;
