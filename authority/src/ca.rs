@@ -11,7 +11,8 @@ use identity::UnixTime;
 pub use self::certificate::{CaCertificate, Weakness};
 pub use self::init::{CaInit, CaOptions, Created, init, init_with};
 pub use self::key::{CaKey, CaKeyError, Custody, FileKey, KeyAlgorithm, UnknownKeyAlgorithm};
-pub use self::load::{CertificateAuthority, load, load_with};
+pub use self::encrypt::{Encrypted, encrypt_keys};
+pub use self::load::{CertificateAuthority, load, load_with, open_key};
 pub use self::make::CaProfile;
 pub use self::path::{NameConstraint, PathError, UriHost};
 pub use self::pkcs11::{Pkcs11Error, Pkcs11Key, Pkcs11Uri};
@@ -20,10 +21,12 @@ pub use self::settings::CaSettings;
 pub use self::secret::{Passphrase, PassphraseError, PassphraseSource, SecretError};
 use crate::crypto::NoRandomness;
 
+pub mod below;
 pub mod ceremony;
 mod certificate;
 pub mod crl;
 pub(crate) mod der;
+mod encrypt;
 pub mod export;
 pub(crate) mod files;
 pub mod import;
@@ -84,6 +87,12 @@ pub enum CaError {
         path.display()
     )]
     Missing {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is something where a folder was to be made.
+    #[error("{} exists already; it was left as it is", path.display())]
+    Exists {
         /// The folder.
         path: PathBuf,
     },

@@ -12,9 +12,14 @@ pub(crate) use policy::{
     TestArgs, TestFormat, Threshold,
 };
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
-pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
+pub(crate) use ca::{
+    CaCommand, CaInitArgs, CaKeyAlgorithm, CeremonyCommand, CeremonySignArgs, ExportArgs, ImportArgs,
+    IntermediateArgs, PassphraseArgs,
+};
+pub(crate) use servers::{AgentCommand, AuthorityCommand, KeyAlgorithm};
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
+mod ca;
 mod policy;
 mod record;
 mod servers;

@@ -80,8 +80,12 @@ fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
         generation: 1,
         now: settings.clock.now(),
     };
-    let options = settings.ca.options()?;
-    if ca::init_with(&dir, &wanted, &options)? == ca::Created::Made {
+    let made = if gone(&dir) {
+        ca::init_with(&dir, &wanted, &settings.ca.options()?)?
+    } else {
+        ca::Created::AlreadyThere
+    };
+    if made == ca::Created::Made {
         tracing::info!(path = %dir.display(), "made a new root and intermediate");
     }
     let passphrase = &settings.ca.passphrase;

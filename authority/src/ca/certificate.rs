@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use identity::UnixTime;
+use identity::{TrustDomain, UnixTime};
 use identity::pem;
-use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
@@ -155,6 +155,18 @@ impl CaCertificate {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The trust domain of its SPIFFE ID (X509-SVID §4.2); `None` if it has none.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<TrustDomain> {
+        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
+        let names = parsed.subject_alternative_name().ok()??;
+        let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
+            _ => None,
+        });
+        uris.next()?.parse().ok()
     }
 
     /// What it lets certificates below it be.

@@ -29,6 +29,8 @@ pub(crate) struct Keeper {
     current: CertificateAuthority,
     /// Of the files as they were last looked at.
     seen: String,
+    /// Whether they were refused because their time has not come.
+    is_too_early: bool,
     renewal: renew::Renewal,
     report: watch::Sender<Arc<CaReport>>,
 }
@@ -78,6 +80,7 @@ impl Keeper {
             upstream,
             current,
             seen,
+            is_too_early: false,
             renewal,
             report: watch::channel(Arc::new(report)).0,
         };
@@ -109,7 +112,8 @@ impl Keeper {
             Ok(found) => found.to_string(),
             Err(error) => format!("unreadable: {}", chain(&error)),
         };
-        if found == self.seen {
+        let is_new = found != self.seen;
+        if !is_new && !self.is_too_early {
             return;
         }
         let before = self.current.intermediate.sha256().to_owned();
@@ -117,8 +121,11 @@ impl Keeper {
         // Files that are exchanged one by one are looked at again when they have settled; the same
         // fault is reported once.
         self.seen = found;
+        // Time alone makes those good, and no key is opened before the dates are looked at.
+        self.is_too_early = matches!(&outcome, Err(ReloadError::Ca(CaError::NotYetValid { .. })));
         let now = self.issuance.now();
         match outcome {
+            Err(_) if !is_new => {}
             Ok(false) => {}
             Ok(true) => {
                 tracing::warn!(
@@ -228,11 +235,16 @@ impl Keeper {
         let now = self.issuance.now();
         if self.renewal.is_activation_due(now) {
             self.activate().await;
-        } else if self.renewal.is_due(now) {
+        } else if self.renewal.is_due(now) || self.is_handed_over(now) {
             let outcome = self.ask(now).await;
             self.conclude(outcome, now);
         }
         self.publish(None);
+    }
+
+    /// Whether a ceremony has put a certificate there, before or after its time.
+    fn is_handed_over(&self, now: UnixTime) -> bool {
+        self.renewal.may_try(now) && self.folder.join(next::file::CERTIFICATE).exists()
     }
 
     async fn ask(&mut self, now: UnixTime) -> Result<CertificateAuthority, UpstreamError> {

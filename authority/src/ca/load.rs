@@ -146,7 +146,7 @@ fn root_custody(dir: &Path, root: &CaCertificate) -> Result<Custody, CaError> {
 ///
 /// # Errors
 /// [`CaError::Io`] and [`CaError::BadKey`].
-pub(crate) fn open_key(
+pub fn open_key(
     path: &Path,
     passphrase: &PassphraseSource,
 ) -> Result<Arc<dyn CaKey>, CaError> {

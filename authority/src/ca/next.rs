@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::ca::init::{BACKDATE_SECONDS, NewKey, io_error};
 use crate::ca::key::{CaKey, Custody};
-use crate::ca::load::{key_path, open_key};
+use crate::ca::load::{is_signed_by, key_path, open_key};
 use crate::ca::make::{CaProfile, Unsigned, organization, spki};
 use crate::ca::path::{NameConstraint, UriHost};
 use crate::ca::{
@@ -229,7 +229,15 @@ pub(crate) fn stored(
     if !path.try_exists().map_err(io_error("look for", &path))? {
         return Ok(None);
     }
-    let mut certificates = CaCertificate::read_all(&path)?.into_iter();
+    let certificates = CaCertificate::read_all(&path)?;
+    let above = certificates.iter().skip(1).chain(std::iter::once(&current.root));
+    if !certificates.iter().zip(above).all(|(ca, above)| is_signed_by(ca, above)) {
+        return Err(CaError::NotSignedByRoot {
+            intermediate: path,
+            root: folder.join(names::ROOT_CERTIFICATE),
+        });
+    }
+    let mut certificates = certificates.into_iter();
     let intermediate = certificates.next().ok_or_else(|| CaError::BadCertificate {
         path: path.clone(),
         problem: "there is no certificate in it",

@@ -12,7 +12,7 @@ use identity::UnixTime;
 use identity::x509::Validity;
 
 use self::names::Name;
-pub(crate) use self::names::permitted_uris;
+pub(crate) use self::names::{host_matches, permitted_uris};
 pub use self::names::{BadUriHost, Limits, NameConstraint, UriHost};
 use crate::ca::CaCertificate;
 

@@ -88,6 +88,7 @@ async fn the_intermediate_is_renewed_in_time_and_no_request_notices() {
     // The leaf of who asks must not end before: the clock jumps in one step to the renewal's time.
     let RenewalState::NotDue { due_at } = first.renewal else { panic!() };
     let seconds = due_at.secs_since(authority.now());
+    tokio::time::sleep(Duration::from_millis(300)).await;
     stop.store(true, Ordering::SeqCst);
     assert!(asking.await.unwrap() > 0);
     authority.clock.advance(seconds + 1);
@@ -196,6 +197,7 @@ async fn files_go_out_to_whoever_signs_and_come_back() {
     // Something else than was asked for is refused and the request stays.
     let ca_folder = folder(authority.dir.path());
     fs::copy(ca_folder.join("intermediate.pem"), out.join("certificate.pem")).unwrap();
+    authority.clock.advance(2);
     let failing = until(&authority, "refused", |report| {
         matches!(report.renewal, RenewalState::Failing { .. })
     })
@@ -283,6 +285,9 @@ async fn files_that_change_are_taken_over_or_refused_with_both_fingerprints() {
         ("intermediate.key", new("new.key")),
         ("root.pem", root_pem.clone()),
     ]);
+    // A second too early by our clock is no fault for ever.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    authority.clock.advance(600);
     let swapped = until(&authority, "swapped", |report| report.chain[0].subject == "CN=Swapped").await;
     assert_eq!(swapped.reload.as_ref().unwrap().refused, None);
     let after = authority.agent(OTHER_AGENT).await;

@@ -90,7 +90,8 @@ fn keys_in_a_token_sign_like_keys_in_files() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{why}");
 }
 
 #[tokio::test]

@@ -42,7 +42,13 @@ impl Renewal {
     }
 
     pub(super) fn is_due(&self, now: UnixTime) -> bool {
-        self.prepared.is_none() && now >= self.due_at && now >= self.next_try
+        now >= self.due_at && self.may_try(now)
+    }
+
+    /// Whether nothing is prepared and no pause after a failure goes on.
+    pub(super) fn may_try(&self, now: UnixTime) -> bool {
+        let pauses = matches!(self.state, RenewalState::Failing { .. });
+        self.prepared.is_none() && (now >= self.next_try || (now < self.due_at && !pauses))
     }
 
     pub(super) fn prepared(&self) -> Option<&CaCertificate> {

@@ -93,7 +93,7 @@ fn uri_host(uri: &str) -> Option<&str> {
     rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())
 }
 
-fn host_matches(host: &str, subtree: &str) -> bool {
+pub(crate) fn host_matches(host: &str, subtree: &str) -> bool {
     if subtree.starts_with('.') {
         return ends_with_below(host, subtree);
     }
