@@ -9,16 +9,16 @@ use std::path::PathBuf;
 use identity::UnixTime;
 
 pub use self::certificate::{CaCertificate, Weakness};
+pub use self::encrypt::{Encrypted, encrypt_keys};
 pub use self::init::{CaInit, CaOptions, Created, init, init_with};
 pub use self::key::{CaKey, CaKeyError, Custody, FileKey, KeyAlgorithm, UnknownKeyAlgorithm};
-pub use self::encrypt::{Encrypted, encrypt_keys};
 pub use self::load::{CertificateAuthority, load, load_with, open_key};
 pub use self::make::CaProfile;
 pub use self::path::{NameConstraint, PathError, UriHost};
 pub use self::pkcs11::{Pkcs11Error, Pkcs11Key, Pkcs11Uri};
-pub(crate) use self::settings::log_custody;
-pub use self::settings::CaSettings;
 pub use self::secret::{Passphrase, PassphraseError, PassphraseSource, SecretError};
+pub use self::settings::CaSettings;
+pub(crate) use self::settings::log_custody;
 use crate::crypto::NoRandomness;
 
 pub mod below;
@@ -174,7 +174,9 @@ pub enum CaError {
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
     /// A name that a subject cannot hold.
-    #[error("the {field} {found:?} cannot be: expected 1 to 64 characters, none of them a control character")]
+    #[error(
+        "the {field} {found:?} cannot be: expected 1 to 64 characters, none of them a control character"
+    )]
     BadName {
         /// Which one.
         field: &'static str,

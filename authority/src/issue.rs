@@ -224,9 +224,7 @@ impl Issuance {
         };
         // From here to the answer one issuer, whatever is taken into use meanwhile.
         let issuer = self.issuer();
-        let grant = self
-            .policy
-            .authorize(application, issuer.validity(), now)?;
+        let grant = self.policy.authorize(application, issuer.validity(), now)?;
         let svid = issuer.issue(grant, random_serial()?, now).await?;
         self.record(by, &issuer, svid, &spki_sha256, now).await
     }

@@ -22,7 +22,12 @@ mod step_ca;
 
 /// Who signs our intermediate: the section `ca.upstream`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum UpstreamSettings {
     /// The root's key on this machine; without it a ceremony.
     #[default]
@@ -73,10 +78,14 @@ pub enum UpstreamError {
         answer: PathBuf,
     },
     /// The root's key is not here.
-    #[error("the root's key is not on this machine: renew the intermediate with `countersign ca ceremony`")]
+    #[error(
+        "the root's key is not on this machine: renew the intermediate with `countersign ca ceremony`"
+    )]
     RootKeyAway,
     /// The intermediate was not signed by the root itself.
-    #[error("a CA between it and the root has signed the intermediate, whose key is not on this machine")]
+    #[error(
+        "a CA between it and the root has signed the intermediate, whose key is not on this machine"
+    )]
     NotOurs,
     /// A file cannot be used.
     #[error("cannot {action} {}", path.display())]

@@ -49,7 +49,10 @@ impl IntermediatePlan {
         let profile = CaProfile {
             trust_domain: options.trust_domain.clone(),
             organization: organization(&options.trust_domain),
-            common_name: format!("{} Intermediate CA G{}", options.cluster, options.generation),
+            common_name: format!(
+                "{} Intermediate CA G{}",
+                options.cluster, options.generation
+            ),
             path_length: options.path_length,
             not_before: after(-BACKDATE_SECONDS)?.max(root.not_before()),
             not_after: after(options.seconds)?.min(root.not_after()),
@@ -121,6 +124,9 @@ impl IntermediatePlan {
 fn unmatched(options: &IntermediateOptions) -> Option<String> {
     let name = options.trust_domain.as_str();
     let matches = options.uri_hosts.is_empty()
-        || options.uri_hosts.iter().any(|host| path::host_matches(name, host.as_str()));
+        || options
+            .uri_hosts
+            .iter()
+            .any(|host| path::host_matches(name, host.as_str()));
     (!matches).then(|| options.trust_domain.id_string())
 }

@@ -126,8 +126,15 @@ pub async fn start(data: &Path, options: &StartOptions) -> Result<String, Ceremo
     if pending.exists() {
         return read(&request_path);
     }
-    let passphrase = options.passphrase.get().map_err(|error| CaError::NewKey(error.into()))?;
-    let key = NewKey::make(options.key_algorithm, options.token.as_ref(), passphrase.as_ref())?;
+    let passphrase = options
+        .passphrase
+        .get()
+        .map_err(|error| CaError::NewKey(error.into()))?;
+    let key = NewKey::make(
+        options.key_algorithm,
+        options.token.as_ref(),
+        passphrase.as_ref(),
+    )?;
     let profile = CaProfile {
         trust_domain: options.trust_domain.clone(),
         organization: organization(&options.trust_domain),
@@ -137,9 +144,14 @@ pub async fn start(data: &Path, options: &StartOptions) -> Result<String, Ceremo
         not_after: options.now,
         uri_hosts: Vec::new(),
     };
-    let der = Unsigned::request(&profile, key.key())?.sign(key.key()).await?;
+    let der = Unsigned::request(&profile, key.key())?
+        .sign(key.key())
+        .await?;
     let csr = pem::encode(&der, CSR_LABEL);
-    let contents = [(next::file::KEY, key.text.as_str()), (next::file::REQUEST, &csr)];
+    let contents = [
+        (next::file::KEY, key.text.as_str()),
+        (next::file::REQUEST, &csr),
+    ];
     match init::publish_files(&pending, &contents)? {
         Created::Made => Ok(csr),
         // Somebody was quicker.
@@ -194,7 +206,11 @@ pub fn finish(
             problem: "the root is another one than that of the CA in use",
         });
     }
-    let waiting = if current.is_some() { folder.clone() } else { data.join(PENDING_DIR) };
+    let waiting = if current.is_some() {
+        folder.clone()
+    } else {
+        data.join(PENDING_DIR)
+    };
     let key_path = waiting.join(next::file::KEY);
     if !key_path.exists() {
         return Err(CeremonyError::NotStarted { folder: waiting });
@@ -258,7 +274,8 @@ fn request(
 
 /// The one certificate of a PEM text.
 fn one_certificate(text: &str) -> Result<CaCertificate, CeremonyError> {
-    let found = CaCertificate::all_from_pem(text).map_err(|problem| CeremonyError::Root { problem })?;
+    let found =
+        CaCertificate::all_from_pem(text).map_err(|problem| CeremonyError::Root { problem })?;
     match <[CaCertificate; 1]>::try_from(found) {
         Ok([root]) => Ok(root),
         Err(_several) => Err(CeremonyError::Root {
@@ -270,9 +287,11 @@ fn one_certificate(text: &str) -> Result<CaCertificate, CeremonyError> {
 /// A request whose proof of possession holds, with the URIs it names.
 pub(crate) fn verified(csr_pem: &str) -> Result<(VerifiedCsr, Vec<String>, String), CeremonyError> {
     let csr = VerifiedCsr::parse_ca_pem(csr_pem).map_err(CeremonyError::Request)?;
-    let malformed = || CeremonyError::Request(CsrError::Malformed {
-        problem: "its names cannot be read",
-    });
+    let malformed = || {
+        CeremonyError::Request(CsrError::Malformed {
+            problem: "its names cannot be read",
+        })
+    };
     let der = pem::single(csr_pem, CSR_LABEL, csr_pem.len()).map_err(|_bad| malformed())?;
     let (_, parsed) = X509CertificationRequest::from_der(&der).map_err(|_bad| malformed())?;
     let uris = parsed
@@ -290,7 +309,10 @@ pub(crate) fn verified(csr_pem: &str) -> Result<(VerifiedCsr, Vec<String>, Strin
         })
         .collect();
     let subject = &parsed.certification_request_info.subject;
-    let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+    let name = subject
+        .iter_common_name()
+        .next()
+        .and_then(|name| name.as_str().ok());
     Ok((csr, uris, name.unwrap_or_default().to_owned()))
 }
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use identity::{TrustDomain, UnixTime};
 use identity::pem;
+use identity::{TrustDomain, UnixTime};
 use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
@@ -61,8 +61,12 @@ impl std::fmt::Display for Weakness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Digest { name } => write!(f, "it is signed with {name}"),
-            Self::UnknownSignature { oid } => write!(f, "it is signed by an unsupported algorithm, {oid}"),
-            Self::ShortRsa { bits } => write!(f, "its RSA key has {bits} bits, expected 2048 to 8192"),
+            Self::UnknownSignature { oid } => {
+                write!(f, "it is signed by an unsupported algorithm, {oid}")
+            }
+            Self::ShortRsa { bits } => {
+                write!(f, "its RSA key has {bits} bits, expected 2048 to 8192")
+            }
             Self::UnknownKey { oid } => write!(
                 f,
                 "its key is of an unsupported kind, {oid}; expected RSA, or ECDSA on P-256 or P-384"
@@ -162,10 +166,14 @@ impl CaCertificate {
     pub fn trust_domain(&self) -> Option<TrustDomain> {
         let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
         let names = parsed.subject_alternative_name().ok()??;
-        let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
-            _ => None,
-        });
+        let mut uris = names
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
+                _ => None,
+            });
         uris.next()?.parse().ok()
     }
 
@@ -173,6 +181,17 @@ impl CaCertificate {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Other name constraints than it has.
+    #[cfg(test)]
+    pub(crate) fn set_constraints(
+        &mut self,
+        permitted: Vec<crate::ca::NameConstraint>,
+        excluded: Vec<crate::ca::NameConstraint>,
+    ) {
+        self.limits.permitted = permitted;
+        self.limits.excluded = excluded;
     }
 
     /// Whether its key usage has cRLSign.

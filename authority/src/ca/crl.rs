@@ -73,11 +73,7 @@ pub fn check(
     ders.iter().map(|der| check_one(der, chain, now)).collect()
 }
 
-fn check_one(
-    der: &[u8],
-    chain: &[&CaCertificate],
-    now: UnixTime,
-) -> Result<CheckedCrl, CrlError> {
+fn check_one(der: &[u8], chain: &[&CaCertificate], now: UnixTime) -> Result<CheckedCrl, CrlError> {
     let (rest, list) =
         CertificateRevocationList::from_der(der).map_err(|_bad| CrlError::Malformed)?;
     if !rest.is_empty() {
@@ -88,9 +84,9 @@ fn check_one(
     let signer = signer.ok_or_else(|| CrlError::NotSigned {
         issuer: name.clone(),
     })?;
-    let next_update = list
-        .next_update()
-        .map_or(UnixTime::from_secs(0), |end| UnixTime::from_secs(end.timestamp()));
+    let next_update = list.next_update().map_or(UnixTime::from_secs(0), |end| {
+        UnixTime::from_secs(end.timestamp())
+    });
     if next_update < now {
         return Err(CrlError::Outdated {
             issuer: name,
@@ -149,7 +145,9 @@ pub(crate) async fn sign_empty(
     now: UnixTime,
     seconds: i64,
 ) -> Result<String, CaError> {
-    let next = now.plus_secs(seconds).ok_or(CaError::BadDate { time: now })?;
+    let next = now
+        .plus_secs(seconds)
+        .ok_or(CaError::BadDate { time: now })?;
     // Seconds since 1970: a later list has a higher number, without a counter that could be lost.
     let number = u64::try_from(now.as_secs()).unwrap_or(1);
     let unsigned = Unsigned::empty_crl(issuer, key, number, now, next)?;

@@ -53,8 +53,7 @@ pub fn encrypt_keys(
             };
             let key = FileKey::from_pem(&text).map_err(bad)?;
             let sealed = key.to_pem(Some(passphrase)).map_err(bad)?;
-            files::replace_private(&path, sealed.as_bytes())
-                .map_err(io_error("replace", &path))?;
+            files::replace_private(&path, sealed.as_bytes()).map_err(io_error("replace", &path))?;
             Encrypted::Now
         };
         done.push((path, state));

@@ -40,7 +40,9 @@ pub enum ExportError {
     #[error(transparent)]
     Ca(#[from] CaError),
     /// The key is where nobody gets it.
-    #[error("the intermediate's key is in a PKCS#11 token, which does not give it away: export without the key")]
+    #[error(
+        "the intermediate's key is in a PKCS#11 token, which does not give it away: export without the key"
+    )]
     KeyInToken,
     /// The key cannot be read.
     #[error("the intermediate's key cannot be read")]
@@ -102,13 +104,22 @@ impl Export {
         let pem = |part: &[CaCertificate]| {
             Zeroizing::new(part.iter().map(CaCertificate::pem).collect::<String>())
         };
-        let (root, below) = self.chain.split_last().map_or((None, &[][..]), |(root, below)| {
-            (Some(root), below)
-        });
+        let (root, below) = self
+            .chain
+            .split_last()
+            .map_or((None, &[][..]), |(root, below)| (Some(root), below));
         let mut out = vec![
-            ("ca-cert.pem", pem(below.get(..1).unwrap_or_default()), 0o644),
+            (
+                "ca-cert.pem",
+                pem(below.get(..1).unwrap_or_default()),
+                0o644,
+            ),
             ("cert-chain.pem", pem(below), 0o644),
-            ("root-cert.pem", pem(root.map(std::slice::from_ref).unwrap_or_default()), 0o644),
+            (
+                "root-cert.pem",
+                pem(root.map(std::slice::from_ref).unwrap_or_default()),
+                0o644,
+            ),
         ];
         if let Some(key) = &self.key {
             out.push(("ca-key.pem", key.clone(), 0o600));
@@ -125,7 +136,10 @@ impl Export {
     /// [`ExportError`]; then nothing was written.
     pub fn write(&self, to: &Path) -> Result<(), ExportError> {
         let all = self.files();
-        let contents: Vec<_> = all.iter().map(|(name, text, _)| (*name, text.as_str())).collect();
+        let contents: Vec<_> = all
+            .iter()
+            .map(|(name, text, _)| (*name, text.as_str()))
+            .collect();
         if init::publish_files(to, &contents)? == Created::AlreadyThere {
             return Err(ExportError::Exists {
                 path: to.to_owned(),
@@ -145,15 +159,19 @@ fn plain_key(
     passphrase: &PassphraseSource,
 ) -> Result<Zeroizing<String>, ExportError> {
     let path = key_path(folder, certificate)?;
-    let text = fs::read(&path).map(Zeroizing::new).map_err(|source| CaError::Io {
-        action: "read",
-        path: path.clone(),
-        source,
-    })?;
+    let text = fs::read(&path)
+        .map(Zeroizing::new)
+        .map_err(|source| CaError::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
     if crate::ca::Pkcs11Uri::is_meant(&text) {
         return Err(ExportError::KeyInToken);
     }
-    let passphrase = passphrase.get().map_err(|error| ExportError::Key(error.into()))?;
+    let passphrase = passphrase
+        .get()
+        .map_err(|error| ExportError::Key(error.into()))?;
     FileKey::open(&text, passphrase.as_ref())
         .and_then(|key| key.to_pem(None))
         .map_err(ExportError::Key)
@@ -200,7 +218,9 @@ fn kept_lists(
 ) -> Result<Vec<crl::CheckedCrl>, ExportError> {
     let path = folder.join(crl::FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => crl::check(&text, chain, now).map_err(|source| ExportError::Crl { path, source }),
+        Ok(text) => {
+            crl::check(&text, chain, now).map_err(|source| ExportError::Crl { path, source })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(CaError::Io {
             action: "read",

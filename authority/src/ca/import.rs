@@ -211,7 +211,10 @@ impl Files {
     /// [`ImportError::NotBase64`] and [`ImportError::TooLarge`].
     pub fn of_secret(data: &BTreeMap<String, String>) -> Result<Self, ImportError> {
         let mut files = BTreeMap::new();
-        for (name, text) in data.iter().filter(|(name, _)| KNOWN.contains(&name.as_str())) {
+        for (name, text) in data
+            .iter()
+            .filter(|(name, _)| KNOWN.contains(&name.as_str()))
+        {
             let bytes = STANDARD
                 .decode(text.trim())
                 .map_err(|_bad| ImportError::NotBase64 { name: name.clone() })?;
@@ -255,12 +258,26 @@ impl Files {
 
     fn layout(&self) -> Result<Layout, ImportError> {
         let wanted: [(Layout, &[&'static str]); 3] = [
-            (Layout::Cacerts, &["ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"]),
+            (
+                Layout::Cacerts,
+                &[
+                    "ca-cert.pem",
+                    "ca-key.pem",
+                    "cert-chain.pem",
+                    "root-cert.pem",
+                ],
+            ),
             (Layout::KubernetesTls, &["tls.crt", "tls.key", "ca.crt"]),
-            (Layout::Own, &["intermediate.pem", "intermediate.key", "root.pem"]),
+            (
+                Layout::Own,
+                &["intermediate.pem", "intermediate.key", "root.pem"],
+            ),
         ];
         for (layout, names) in wanted {
-            let there = names.iter().filter(|name| self.0.contains_key(**name)).count();
+            let there = names
+                .iter()
+                .filter(|name| self.0.contains_key(**name))
+                .count();
             let missing = names.iter().find(|name| !self.0.contains_key(**name));
             match missing {
                 None => return Ok(layout),
@@ -339,9 +356,19 @@ impl Import {
     ) -> Result<Self, ImportError> {
         let layout = files.layout()?;
         let (signing, key_file, chain_file, root_file) = match layout {
-            Layout::Cacerts => ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem"),
+            Layout::Cacerts => (
+                "ca-cert.pem",
+                "ca-key.pem",
+                "cert-chain.pem",
+                "root-cert.pem",
+            ),
             Layout::KubernetesTls => ("tls.crt", "tls.key", "tls.crt", "ca.crt"),
-            Layout::Own => ("intermediate.pem", "intermediate.key", "intermediate.pem", "root.pem"),
+            Layout::Own => (
+                "intermediate.pem",
+                "intermediate.key",
+                "intermediate.pem",
+                "root.pem",
+            ),
         };
         let root = one_root(files.certificates(root_file)?, root_file)?;
         let own = files.certificates(signing)?.into_iter().next();
@@ -409,7 +436,10 @@ impl Import {
             file: "root-cert.pem",
             problem: "there is no certificate in it",
         })?;
-        let mut contents = vec![(names::ROOT_CERTIFICATE, Zeroizing::new(root.pem().to_owned()))];
+        let mut contents = vec![(
+            names::ROOT_CERTIFICATE,
+            Zeroizing::new(root.pem().to_owned()),
+        )];
         if below.is_empty() {
             let key = FileKey::generate(self.key.algorithm()).map_err(CaError::NewKey)?;
             let intermediate = self.intermediate(&key, root, trust_domain, now)?;
@@ -515,7 +545,9 @@ fn build_chain(
         if is_signed_by(last, &root) {
             break;
         }
-        let issuer = pool.iter().position(|candidate| is_signed_by(last, candidate));
+        let issuer = pool
+            .iter()
+            .position(|candidate| is_signed_by(last, candidate));
         let Some(issuer) = issuer else {
             return Err(ImportError::BrokenChain {
                 subject: last.subject().to_owned(),
@@ -571,7 +603,9 @@ fn check_owner(
     at: usize,
     certificate_file: &'static str,
 ) -> Result<(), ImportError> {
-    let owner = chain.get(at).filter(|owner| owner.public_key() == key.public_key());
+    let owner = chain
+        .get(at)
+        .filter(|owner| owner.public_key() == key.public_key());
     let Some(owner) = owner else {
         return Err(ImportError::KeyMismatch {
             key: key_file,

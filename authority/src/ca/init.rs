@@ -175,8 +175,7 @@ impl Hierarchy {
         let profile = self::profile(wanted, options, "Intermediate")?;
         let id = wanted.trust_domain.id_string();
         crate::ca::path::check(&[&root], &profile.candidate(&id), wanted.now)?;
-        let intermediate =
-            root_key.certify(&profile, intermediate_key.key(), Signer::Ca(&root))?;
+        let intermediate = root_key.certify(&profile, intermediate_key.key(), Signer::Ca(&root))?;
         Ok(Self {
             root_key: root_key.text,
             root_pem: root.pem().to_owned(),
@@ -245,10 +244,7 @@ impl NewKey {
 
 /// Waits for a signature on this thread: a key in memory gives it at once, a token's comes from a
 /// thread of its own.
-fn sign_here(
-    key: &dyn CaKey,
-    message: &[u8],
-) -> Result<Vec<u8>, crate::ca::key::CaKeyError> {
+fn sign_here(key: &dyn CaKey, message: &[u8]) -> Result<Vec<u8>, crate::ca::key::CaKeyError> {
     use std::sync::Arc;
     use std::task::{Context, Poll, Wake, Waker};
     struct Unpark(std::thread::Thread);

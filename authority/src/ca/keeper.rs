@@ -9,7 +9,7 @@ use identity::{UnixTime, chain};
 use tokio::sync::watch;
 
 use crate::ca::keeper::report::Reload;
-use crate::ca::{CaError, CaSettings, CertificateAuthority, load_with, next};
+use crate::ca::{CaCertificate, CaError, CaSettings, CertificateAuthority, load_with, names, next};
 use crate::inventory::InventoryError;
 use crate::issue::{Issuance, Issuer};
 use crate::upstream::{self, Upstream, UpstreamError};
@@ -70,9 +70,15 @@ impl Keeper {
     ) -> Self {
         let upstream = upstream::open(&settings.upstream, &folder, &settings.passphrase);
         // What cannot be read now is tried again at the first look.
-        let seen = next::fingerprint(&folder).map(|seen| seen.to_string()).unwrap_or_default();
+        let seen = next::fingerprint(&folder)
+            .map(|seen| seen.to_string())
+            .unwrap_or_default();
         let renewal = renew::Renewal::new(&current, &settings);
-        let report = CaReport::of(&current, upstream.name(), issuance.policy().max_ttl_seconds());
+        let report = CaReport::of(
+            &current,
+            upstream.name(),
+            issuance.policy().max_ttl_seconds(),
+        );
         let mut keeper = Self {
             issuance,
             folder,
@@ -157,13 +163,15 @@ impl Keeper {
     /// True if another intermediate is in use now.
     async fn reload(&mut self) -> Result<bool, ReloadError> {
         let now = self.issuance.now();
-        let found = load_with(&self.folder, now, &self.settings.passphrase)?;
-        if found.root != self.current.root {
+        // Before anything else, for this is what the operator must read.
+        let root = CaCertificate::read(&self.folder.join(names::ROOT_CERTIFICATE))?;
+        if root != self.current.root {
             return Err(ReloadError::OtherRoot {
                 before: self.current.root.sha256().to_owned(),
-                after: found.root.sha256().to_owned(),
+                after: root.sha256().to_owned(),
             });
         }
+        let found = load_with(&self.folder, now, &self.settings.passphrase)?;
         let same = found.intermediate == self.current.intermediate
             && found.upper == self.current.upper
             && found.key.custody() == self.current.key.custody();
@@ -253,7 +261,10 @@ impl Keeper {
             Ok(Some(stored)) => return Ok(stored),
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(error = chain(&error), "what was prepared is no good; begun anew");
+                tracing::error!(
+                    error = chain(&error),
+                    "what was prepared is no good; begun anew"
+                );
                 next::abandon(&self.folder)?;
             }
         }
@@ -263,11 +274,12 @@ impl Keeper {
         };
         let trust_domain = self.issuance.policy().trust_domain().clone();
         let profile = next::profile(&self.current, &trust_domain, &options)?;
-        let request =
-            next::request(&self.folder, &self.current, profile, passphrase, now).await?;
+        let request = next::request(&self.folder, &self.current, profile, passphrase, now).await?;
         let signed = self.upstream.sign(&request).await?;
         // Somebody's file, an API or our own key: each answer is checked the same way.
-        let certificates = std::iter::once(signed.certificate).chain(signed.upper).collect();
+        let certificates = std::iter::once(signed.certificate)
+            .chain(signed.upper)
+            .collect();
         let signed = upstream::answer::check(certificates, &request)?;
         if signed.certificate.not_after() <= self.current.intermediate.not_after() {
             return Err(UpstreamError::BadAnswer {
@@ -335,7 +347,11 @@ impl Keeper {
             ),
             Err(error) => {
                 let text = chain(&error);
-                tracing::error!(alarm = true, error = text, "the new intermediate is not in use");
+                tracing::error!(
+                    alarm = true,
+                    error = text,
+                    "the new intermediate is not in use"
+                );
                 self.renewal.fail(text, now);
             }
         }

@@ -138,7 +138,12 @@ fn root_custody(dir: &Path, root: &CaCertificate) -> Result<Custody, CaError> {
         return Ok(Custody::EncryptedFile);
     }
     let key = open_text(&path, &text, None)?;
-    check_key(&path, key.as_ref(), &dir.join(names::ROOT_CERTIFICATE), root)?;
+    check_key(
+        &path,
+        key.as_ref(),
+        &dir.join(names::ROOT_CERTIFICATE),
+        root,
+    )?;
     Ok(key.custody())
 }
 
@@ -146,13 +151,12 @@ fn root_custody(dir: &Path, root: &CaCertificate) -> Result<Custody, CaError> {
 ///
 /// # Errors
 /// [`CaError::Io`] and [`CaError::BadKey`].
-pub fn open_key(
-    path: &Path,
-    passphrase: &PassphraseSource,
-) -> Result<Arc<dyn CaKey>, CaError> {
+pub fn open_key(path: &Path, passphrase: &PassphraseSource) -> Result<Arc<dyn CaKey>, CaError> {
     let text = read_secret(path)?;
     let passphrase = if is_encrypted(&text) {
-        passphrase.get().map_err(|error| bad_key(path, error.into()))?
+        passphrase
+            .get()
+            .map_err(|error| bad_key(path, error.into()))?
     } else {
         None
     };

@@ -98,7 +98,8 @@ fn subject_part(certificate: &CaCertificate, part: Part) -> Option<String> {
         Part::CommonName => subject.iter_common_name().next(),
     };
     let text = value?.as_str().ok()?.to_owned();
-    let fits = !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(char::is_control);
+    let fits =
+        !text.is_empty() && text.chars().count() <= 64 && !text.chars().any(char::is_control);
     fits.then_some(text)
 }
 
@@ -128,7 +129,9 @@ pub(crate) async fn request(
 ) -> Result<SigningRequest, CaError> {
     let key_file = folder.join(file::KEY);
     let request_file = folder.join(file::REQUEST);
-    let there = key_file.try_exists().map_err(io_error("look for", &key_file))?;
+    let there = key_file
+        .try_exists()
+        .map_err(io_error("look for", &key_file))?;
     if !there {
         make_key(&key_file, current, &profile, passphrase)?;
     }
@@ -162,9 +165,9 @@ fn make_key(
             let folder = path.parent().unwrap_or(Path::new("."));
             let text = fs::read_to_string(key_path(folder, &current.intermediate)?)
                 .map_err(io_error("read the key beside", path))?;
-            let uri: crate::ca::Pkcs11Uri = text.parse().map_err(|error| {
-                CaError::NewKey(crate::ca::Pkcs11Error::Uri(error).into())
-            })?;
+            let uri: crate::ca::Pkcs11Uri = text
+                .parse()
+                .map_err(|error| CaError::NewKey(crate::ca::Pkcs11Error::Uri(error).into()))?;
             let id = crate::crypto::random_bytes::<4>()?;
             let label = format!("{} {}", profile.common_name, hex::encode(id));
             Some(uri.with_object(label))
@@ -230,8 +233,15 @@ pub(crate) fn stored(
         return Ok(None);
     }
     let certificates = CaCertificate::read_all(&path)?;
-    let above = certificates.iter().skip(1).chain(std::iter::once(&current.root));
-    if !certificates.iter().zip(above).all(|(ca, above)| is_signed_by(ca, above)) {
+    let above = certificates
+        .iter()
+        .skip(1)
+        .chain(std::iter::once(&current.root));
+    if !certificates
+        .iter()
+        .zip(above)
+        .all(|(ca, above)| is_signed_by(ca, above))
+    {
         return Err(CaError::NotSignedByRoot {
             intermediate: path,
             root: folder.join(names::ROOT_CERTIFICATE),
@@ -244,7 +254,11 @@ pub(crate) fn stored(
     })?;
     // Broken off after the key got its name, before the certificate got its own.
     let named = folder.join(names::generation_key(&intermediate));
-    let key_file = if named.exists() { named } else { folder.join(file::KEY) };
+    let key_file = if named.exists() {
+        named
+    } else {
+        folder.join(file::KEY)
+    };
     let key: Arc<dyn CaKey> = open_key(&key_file, passphrase)?;
     if key.public_key() != intermediate.public_key() {
         return Err(CaError::KeyMismatch {
@@ -335,7 +349,10 @@ pub(crate) fn fingerprint(folder: &Path) -> Result<Zeroizing<String>, CaError> {
 }
 
 fn is_watched(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let is_key = name.starts_with("intermediate-") && name.ends_with(".key");
     is_key
         || [

@@ -12,8 +12,8 @@ use identity::UnixTime;
 use identity::x509::Validity;
 
 use self::names::Name;
-pub(crate) use self::names::{host_matches, permitted_uris};
 pub use self::names::{BadUriHost, Limits, NameConstraint, UriHost};
+pub(crate) use self::names::{host_matches, permitted_uris};
 use crate::ca::CaCertificate;
 
 mod names;
@@ -221,11 +221,13 @@ fn check_length(
         return Ok(());
     };
     let found = depth.saturating_add(u32::from(ca.is_some()));
-    let left = limit.checked_sub(found).ok_or_else(|| PathError::PathTooLong {
-        issuer: issuer.subject().to_owned(),
-        limit,
-        found,
-    })?;
+    let left = limit
+        .checked_sub(found)
+        .ok_or_else(|| PathError::PathTooLong {
+            issuer: issuer.subject().to_owned(),
+            limit,
+            found,
+        })?;
     match ca {
         Some(CaCandidate { path_length }) if path_length.is_none_or(|asked| asked > left) => {
             Err(PathError::PathLengthWidened {
@@ -265,7 +267,11 @@ fn check_names(issuer: &CaCertificate, candidate: &Candidate<'_>) -> Result<(), 
                 constraint: constraint.to_string(),
             });
         }
-        let mut of_its_kind = limits.permitted.iter().filter(|one| name.is_kind(one)).peekable();
+        let mut of_its_kind = limits
+            .permitted
+            .iter()
+            .filter(|one| name.is_kind(one))
+            .peekable();
         if of_its_kind.peek().is_some() && !of_its_kind.any(|one| name.matches(one)) {
             return Err(PathError::NotPermitted {
                 issuer: issuer.subject().to_owned(),
@@ -275,3 +281,6 @@ fn check_names(issuer: &CaCertificate, candidate: &Candidate<'_>) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,10 @@ pub enum PassphraseError {
     #[error("the passphrase is empty")]
     Empty,
     /// Too short to encrypt anything new with.
-    #[error("the passphrase has {found} bytes, a new one needs at least {}", Passphrase::MIN_BYTES)]
+    #[error(
+        "the passphrase has {found} bytes, a new one needs at least {}",
+        Passphrase::MIN_BYTES
+    )]
     TooShort {
         /// Its length, in bytes.
         found: usize,
@@ -107,7 +110,10 @@ impl Passphrase {
         let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         Self::new(Zeroizing::new(line.to_vec()))
     }
@@ -295,9 +301,15 @@ fn unsupported_or_bad(der: &[u8]) -> SecretError {
     let oid = parse_der(der).ok().and_then(|(_, outer)| {
         let outer = outer.as_sequence().ok()?.first()?.clone();
         let algorithm = outer.as_sequence().ok()?;
-        algorithm.first()?.as_oid().ok().map(|oid| oid.to_id_string())
+        algorithm
+            .first()?
+            .as_oid()
+            .ok()
+            .map(|oid| oid.to_id_string())
     });
-    oid.map_or(SecretError::Malformed, |oid| SecretError::Unsupported { oid })
+    oid.map_or(SecretError::Malformed, |oid| SecretError::Unsupported {
+        oid,
+    })
 }
 
 /// N = 2¹⁴: the most that OpenSSL reads without being told to use more memory.
@@ -388,17 +400,16 @@ mod tests {
         ));
         assert!(matches!(write(b"\n", 0o400), Err(PassphraseError::Empty)));
         let huge = vec![b'x'; 1 << 20];
-        assert!(matches!(
-            write(&huge, 0o600),
-            Err(PassphraseError::TooLong)
-        ));
+        assert!(matches!(write(&huge, 0o600), Err(PassphraseError::TooLong)));
         assert!(matches!(
             Passphrase::read(&dir.path().join("none")),
             Err(PassphraseError::Read { .. })
         ));
         assert!(matches!(
             encrypt(b"a key", &passphrase("short")),
-            Err(SecretError::Passphrase(PassphraseError::TooShort { found: 5 }))
+            Err(SecretError::Passphrase(PassphraseError::TooShort {
+                found: 5
+            }))
         ));
     }
 }

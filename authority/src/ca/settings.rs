@@ -77,9 +77,10 @@ impl From<Raw> for CaSettings {
 impl CaSettings {
     /// What a CA that must be made is made with.
     pub(crate) fn options(&self) -> Result<CaOptions, CaError> {
-        let passphrase = self.passphrase.get().map_err(|error| {
-            CaError::NewKey(CaKeyError::from(error))
-        })?;
+        let passphrase = self
+            .passphrase
+            .get()
+            .map_err(|error| CaError::NewKey(CaKeyError::from(error)))?;
         Ok(CaOptions {
             passphrase,
             intermediate_seconds: self.intermediate_seconds,
@@ -94,15 +95,27 @@ impl CaSettings {
         }
         if self.intermediate_seconds < MIN_INTERMEDIATE_SECONDS {
             let expected = "at least 60 s";
-            return Some(("the intermediate's validity", self.intermediate_seconds, expected));
+            return Some((
+                "the intermediate's validity",
+                self.intermediate_seconds,
+                expected,
+            ));
         }
         if self.announce_seconds < 0 {
-            return Some(("the announcement of an intermediate", self.announce_seconds, "0 s or more"));
+            return Some((
+                "the announcement of an intermediate",
+                self.announce_seconds,
+                "0 s or more",
+            ));
         }
         self.renew_before_seconds
             .filter(|seconds| !(1..self.intermediate_seconds).contains(seconds))
             .map(|seconds| {
-                ("the margin of the renewal", seconds, "at least 1 s and less than the validity")
+                (
+                    "the margin of the renewal",
+                    seconds,
+                    "at least 1 s and less than the validity",
+                )
             })
     }
 }
@@ -126,3 +139,52 @@ pub(crate) fn log_custody(authority: &CertificateAuthority) {
 
 /// Shortest life of an intermediate.
 const MIN_INTERMEDIATE_SECONDS: i64 = 60;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_section_reads_as_documented_and_refuses_the_rest() {
+        let read = |text: &str| serde_json::from_str::<CaSettings>(text);
+        let empty = read("{}").unwrap();
+        assert!(matches!(empty.upstream, UpstreamSettings::Own));
+        assert_eq!(empty.reload_seconds, 5);
+        assert_eq!(empty.wrong(), None);
+        let file = read(r#"{"keyPassphraseFile":"/p","upstream":{"kind":"file","folder":"/x"}}"#);
+        let file = file.unwrap();
+        assert!(
+            matches!(&file.passphrase, PassphraseSource::File(path) if path == Path::new("/p"))
+        );
+        assert!(
+            matches!(&file.upstream, UpstreamSettings::File { folder } if folder == Path::new("/x"))
+        );
+        let step = read(
+            r#"{"upstream":{"kind":"stepCa","url":"https://ca:9000","rootFile":"/r","provisioner":"c","keyFile":"/k"}}"#,
+        );
+        assert!(matches!(
+            step.unwrap().upstream,
+            UpstreamSettings::StepCa(_)
+        ));
+        for bad in [
+            r#"{"unknown":1}"#,
+            r#"{"upstream":{"kind":"other"}}"#,
+            r#"{"upstream":{"kind":"file"}}"#,
+            r#"{"upstream":{"kind":"file","folder":"/x","more":1}}"#,
+            r#"{"upstream":{"kind":"stepCa","url":"https://ca:9000"}}"#,
+            r#"{"upstream":{"kind":"stepCa","url":"u","rootFile":"/r","provisioner":"c","keyFile":"/k","key":"k"}}"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        for bad in [
+            r#"{"reloadSeconds":0}"#,
+            r#"{"intermediateSeconds":59}"#,
+            r#"{"announceSeconds":-1}"#,
+            r#"{"intermediateSeconds":100,"renewBeforeSeconds":100}"#,
+        ] {
+            assert!(read(bad).unwrap().wrong().is_some(), "{bad}");
+        }
+    }
+}

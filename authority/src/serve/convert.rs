@@ -112,6 +112,8 @@ pub(crate) fn ca_report(report: &CaReport) -> admin::CaReport {
         renewal_at: renewal_at.as_secs(),
         renewal_detail,
         reload_at: reload.map_or(0, |reload| reload.at.as_secs()),
-        reload_refused: reload.and_then(|reload| reload.refused.clone()).unwrap_or_default(),
+        reload_refused: reload
+            .and_then(|reload| reload.refused.clone())
+            .unwrap_or_default(),
     }
 }

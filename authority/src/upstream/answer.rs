@@ -51,7 +51,10 @@ pub(crate) fn check(
     if above.is_empty() {
         return bad("it is the root itself");
     }
-    if above.iter().any(|ca| ca.subject_der() == certificate.subject_der()) {
+    if above
+        .iter()
+        .any(|ca| ca.subject_der() == certificate.subject_der())
+    {
         return bad("its subject is that of a CA above it");
     }
     if above.iter().any(|ca| ca.weakness().is_some()) {
@@ -59,7 +62,10 @@ pub(crate) fn check(
     }
     let hosts = request.profile.uri_hosts.iter();
     let kept = hosts.map(|host| NameConstraint::Uri(host.as_str().to_owned()));
-    if !kept.into_iter().all(|host| certificate.limits().permitted.contains(&host)) {
+    if !kept
+        .into_iter()
+        .all(|host| certificate.limits().permitted.contains(&host))
+    {
         return bad("it lacks the name constraints that were asked for");
     }
     let leaf = format!("{}/leaf", request.profile.trust_domain.id_string());

@@ -41,8 +41,12 @@ impl OwnRoot {
             }
         }
         let id = request.profile.trust_domain.id_string();
-        path::check(&[&request.root], &request.profile.candidate(&id), request.now)
-            .map_err(UpstreamError::Path)?;
+        path::check(
+            &[&request.root],
+            &request.profile.candidate(&id),
+            request.now,
+        )
+        .map_err(UpstreamError::Path)?;
         let key = open_key(&key_path, &self.passphrase)?;
         if key.public_key() != request.root.public_key() {
             return Err(CaError::KeyMismatch {

@@ -77,9 +77,13 @@ impl StepCa {
         let exchange = self.post(&target, body.to_string());
         let bytes = tokio::time::timeout(LIMIT, exchange)
             .await
-            .map_err(|_elapsed| self.unreachable(format!("no answer within {} s", LIMIT.as_secs())))??;
-        let response: SignResponse = serde_json::from_slice(&bytes)
-            .map_err(|_json| UpstreamError::BadAnswer { problem: "it is not step-ca's JSON" })?;
+            .map_err(|_elapsed| {
+                self.unreachable(format!("no answer within {} s", LIMIT.as_secs()))
+            })??;
+        let response: SignResponse =
+            serde_json::from_slice(&bytes).map_err(|_json| UpstreamError::BadAnswer {
+                problem: "it is not step-ca's JSON",
+            })?;
         let mut text = response.crt;
         // The chain repeats the certificate.
         for pem in response.cert_chain.iter().skip(1) {
@@ -151,7 +155,10 @@ impl StepCa {
         if key.algorithm() == KeyAlgorithm::EcdsaP256 {
             Ok(key)
         } else {
-            Err(setting(format!("it is {}, expected ecdsa-p256", key.algorithm())))
+            Err(setting(format!(
+                "it is {}, expected ecdsa-p256",
+                key.algorithm()
+            )))
         }
     }
 
@@ -177,7 +184,10 @@ impl StepCa {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| lost(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| lost(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| lost(&error))?;
         let status = response.status();
         let bytes = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()
@@ -269,7 +279,11 @@ impl Target {
 
 /// JWK thumbprint of an uncompressed P-256 point (RFC 7638 §3).
 fn thumbprint(point: &[u8]) -> String {
-    let (x, y) = point.get(1..).unwrap_or_default().split_at_checked(32).unwrap_or_default();
+    let (x, y) = point
+        .get(1..)
+        .unwrap_or_default()
+        .split_at_checked(32)
+        .unwrap_or_default();
     let [x, y] = [x, y].map(|part| URL_SAFE_NO_PAD.encode(part));
     let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
     URL_SAFE_NO_PAD.encode(sha256(canonical.as_bytes()))
@@ -285,7 +299,10 @@ fn rfc3339(time: identity::UnixTime) -> Result<String, UpstreamError> {
     let bad = || crate::ca::CaError::BadDate { time };
     time::OffsetDateTime::from_unix_timestamp(time.as_secs())
         .ok()
-        .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
         .ok_or_else(|| bad().into())
 }
 
@@ -323,7 +340,14 @@ mod tests {
             let target = Target::of(url).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!((target.host.as_str(), target.port), (host, port));
         }
-        for url in ["", "ca", "http://ca", "https://ca/x", "https://a@ca", "https://ca?x=1"] {
+        for url in [
+            "",
+            "ca",
+            "http://ca",
+            "https://ca/x",
+            "https://a@ca",
+            "https://ca?x=1",
+        ] {
             assert!(
                 matches!(Target::of(url), Err(UpstreamError::Setting { .. })),
                 "{url}"

@@ -44,7 +44,11 @@ impl Offline {
         }
     }
 
-    fn plan(&self, csr: &str, change: impl FnOnce(&mut PlanOptions)) -> Result<Plan, CeremonyError> {
+    fn plan(
+        &self,
+        csr: &str,
+        change: impl FnOnce(&mut PlanOptions),
+    ) -> Result<Plan, CeremonyError> {
         let mut options = PlanOptions {
             trust_domain: trust_domain(),
             common_name: None,
@@ -61,7 +65,11 @@ impl Offline {
     }
 
     async fn sign(&self, csr: &str) -> Signed {
-        self.plan(csr, |_| {}).unwrap().sign(&self.key).await.unwrap()
+        self.plan(csr, |_| {})
+            .unwrap()
+            .sign(&self.key)
+            .await
+            .unwrap()
     }
 }
 
@@ -89,7 +97,14 @@ fn finish(
         root,
         transcript,
     };
-    ceremony::finish(data, returned, &trust_domain(), &NONE, is_running, real_now())
+    ceremony::finish(
+        data,
+        returned,
+        &trust_domain(),
+        &NONE,
+        is_running,
+        real_now(),
+    )
 }
 
 fn data(dir: &TempDir) -> std::path::PathBuf {
@@ -105,17 +120,27 @@ async fn an_offline_root_signs_the_first_intermediate_and_the_next_without_a_res
     let data = data(&dir);
     let offline = Offline::new(dir.path());
     let csr = start(&data).await;
-    assert_eq!(start(&data).await, csr, "a request that waits stays the same");
+    assert_eq!(
+        start(&data).await,
+        csr,
+        "a request that waits stays the same"
+    );
     // What waits for an offline root must not get a root of its own meanwhile.
     match authority::start(settings(&data)).await {
         Err(ServeError::Ca(CaError::CeremonyPending { .. })) => {}
         other => panic!("{:?}", other.map(|_| ())),
     }
     let plan = offline.plan(&csr, |_| {}).unwrap();
-    assert_eq!(plan.statement().subject, "CN=Mesh Intermediate CA G1,O=cluster.local");
+    assert_eq!(
+        plan.statement().subject,
+        "CN=Mesh Intermediate CA G1,O=cluster.local"
+    );
     let signed = plan.sign(&offline.key).await.unwrap();
     let root = offline.root.pem();
-    assert_eq!(finish(&data, &signed, root, &signed.transcript, false).unwrap(), Finished::Made);
+    assert_eq!(
+        finish(&data, &signed, root, &signed.transcript, false).unwrap(),
+        Finished::Made
+    );
     assert!(!data.join("ca/root.key").exists() && !data.join("ca-pending").exists());
     openssl_reads_crl(&signed, dir.path());
 
@@ -127,7 +152,10 @@ async fn an_offline_root_signs_the_first_intermediate_and_the_next_without_a_res
     let held = authority.agent(AGENT).await;
     let report = authority.running.ca().borrow().clone();
     assert_eq!(report.root_custody, "not on this machine");
-    assert_eq!(report.chain[0].subject, "CN=Mesh Intermediate CA G1,O=cluster.local");
+    assert_eq!(
+        report.chain[0].subject,
+        "CN=Mesh Intermediate CA G1,O=cluster.local"
+    );
 
     // The next generation, while it serves.
     let csr = start(&data).await;
@@ -138,8 +166,14 @@ async fn an_offline_root_signs_the_first_intermediate_and_the_next_without_a_res
         Finished::HandedOver
     );
     let taken = watch.wait_for(|report| report.chain[0].sha256 == next.certificate.sha256());
-    tokio::time::timeout(std::time::Duration::from_secs(20), taken).await.unwrap().unwrap();
-    assert_eq!(next.certificate.subject(), "CN=Mesh Intermediate CA G2,O=cluster.local");
+    tokio::time::timeout(std::time::Duration::from_secs(20), taken)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        next.certificate.subject(),
+        "CN=Mesh Intermediate CA G2,O=cluster.local"
+    );
     let again = authority.agent(crate::support::OTHER_AGENT).await;
     assert_ne!(again.chain[1], held.chain[1]);
     assert_eq!(again.chain[1], next.certificate.pem());
@@ -167,24 +201,47 @@ async fn nothing_is_signed_that_was_not_asked_for_or_would_not_validate() {
     let data = data(&dir);
     let offline = Offline::new(dir.path());
     let csr = start(&data).await;
-    let other = offline.plan(&csr, |options| options.trust_domain = "example.org".parse().unwrap());
-    assert!(matches!(other, Err(CeremonyError::OtherTrustDomain { .. })), "{other:?}");
+    let other = offline.plan(&csr, |options| {
+        options.trust_domain = "example.org".parse().unwrap()
+    });
+    assert!(
+        matches!(other, Err(CeremonyError::OtherTrustDomain { .. })),
+        "{other:?}"
+    );
     let long = offline.plan(&csr, |options| options.path_length = 1);
     assert!(matches!(
         long,
-        Err(CeremonyError::Ca(CaError::Path(PathError::PathLengthWidened { limit: 0, .. })))
+        Err(CeremonyError::Ca(CaError::Path(
+            PathError::PathLengthWidened { limit: 0, .. }
+        )))
     ));
-    let late = offline.plan(&csr, |options| options.now = options.now.plus_secs(4000 * 86_400).unwrap());
-    assert!(matches!(late, Err(CeremonyError::Ca(CaError::Path(_)))), "{late:?}");
-    for bad in ["", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"] {
+    let late = offline.plan(&csr, |options| {
+        options.now = options.now.plus_secs(4000 * 86_400).unwrap()
+    });
+    assert!(
+        matches!(late, Err(CeremonyError::Ca(CaError::Path(_)))),
+        "{late:?}"
+    );
+    for bad in [
+        "",
+        "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+    ] {
         let refused = offline.plan(bad, |_| {});
-        assert!(matches!(refused, Err(CeremonyError::Request(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(CeremonyError::Request(_))),
+            "{refused:?}"
+        );
     }
     // No longer than the root, whatever is asked for.
-    let plan = offline.plan(&csr, |options| options.seconds = 100 * 365 * 86_400).unwrap();
+    let plan = offline
+        .plan(&csr, |options| options.seconds = 100 * 365 * 86_400)
+        .unwrap();
     assert_eq!(plan.statement().not_after, offline.root.not_after());
     let stranger = FileKey::generate(KeyAlgorithm::EcdsaP384).unwrap();
-    assert!(matches!(plan.sign(&stranger).await, Err(CeremonyError::Root { .. })));
+    assert!(matches!(
+        plan.sign(&stranger).await,
+        Err(CeremonyError::Root { .. })
+    ));
     // A request of somebody else's key: its signature does not hold.
     let mut lines: Vec<&str> = csr.lines().collect();
     let flipped = lines[2].replace(|c: char| c == 'A', "B");
@@ -205,23 +262,33 @@ async fn what_comes_back_must_fit_to_the_byte() {
     let changed = signed.transcript.replace("Grace", "Mallory");
     assert!(matches!(
         finish(&data, &signed, root, &changed, false),
-        Err(CeremonyError::Transcript(TranscriptError::BadSignature { .. }))
+        Err(CeremonyError::Transcript(
+            TranscriptError::BadSignature { .. }
+        ))
     ));
     for at in [0, signed.transcript.len() / 3] {
         let mut bytes = signed.transcript.clone().into_bytes();
         bytes[at] ^= 1;
         let text = String::from_utf8(bytes).unwrap();
         let verified = Transcript::parse(&text).and_then(|t| t.verify(&offline.root));
-        assert!(matches!(verified, Err(TranscriptError::BadSignature { .. })), "{at}");
+        assert!(
+            matches!(verified, Err(TranscriptError::BadSignature { .. })),
+            "{at}"
+        );
     }
     for bad in ["", "{}", &signed.transcript[..200]] {
-        assert!(matches!(Transcript::parse(bad), Err(TranscriptError::Malformed { .. })));
+        assert!(matches!(
+            Transcript::parse(bad),
+            Err(TranscriptError::Malformed { .. })
+        ));
     }
     // A transcript of another signature for the same request.
     let twice = offline.sign(&csr).await;
     assert!(matches!(
         finish(&data, &signed, root, &twice.transcript, false),
-        Err(CeremonyError::Transcript(TranscriptError::Differs { field: "certificate" }))
+        Err(CeremonyError::Transcript(TranscriptError::Differs {
+            field: "certificate"
+        }))
     ));
     // A certificate for another key, and one of another root.
     let elsewhere = TempDir::new().unwrap();
@@ -238,7 +305,10 @@ async fn what_comes_back_must_fit_to_the_byte() {
         Err(CeremonyError::Certificate(_))
     ));
     assert!(!data.join("ca").exists());
-    assert_eq!(finish(&data, &signed, root, &signed.transcript, false).unwrap(), Finished::Made);
+    assert_eq!(
+        finish(&data, &signed, root, &signed.transcript, false).unwrap(),
+        Finished::Made
+    );
     // Once there is a CA, its root stays; and nothing is finished that was not started.
     assert!(matches!(
         finish(&data, &theirs, other.root.pem(), &theirs.transcript, false),

@@ -23,6 +23,15 @@ fn quick(settings: &mut Settings) {
     settings.ca.announce_seconds = 60;
 }
 
+/// As [`quick`], with a renewal ten seconds after the start: clients go by the real time, so a test
+/// that talks to the authority moves its clock by less than what certificates are backdated by.
+fn soon(settings: &mut Settings) {
+    quick(settings);
+    settings.ca.intermediate_seconds = 1200;
+    settings.ca.renew_before_seconds = Some(1190);
+    settings.ca.announce_seconds = 20;
+}
+
 /// Waits until the report is as wanted.
 async fn until(
     authority: &Authority,
@@ -45,7 +54,7 @@ fn folder(dir: &Path) -> PathBuf {
 async fn the_intermediate_is_renewed_in_time_and_no_request_notices() {
     let passphrase = Passphrase::new(Zeroizing::new(b"words for a test".to_vec())).unwrap();
     let authority = Authority::start_in(TempDir::new().unwrap(), |settings| {
-        quick(settings);
+        soon(settings);
         settings.ca.passphrase = PassphraseSource::Typed(passphrase);
     })
     .await;
@@ -54,118 +63,108 @@ async fn the_intermediate_is_renewed_in_time_and_no_request_notices() {
     assert_eq!(first.custody, "encrypted file");
     let held = authority.agent(AGENT).await;
 
-    // Somebody asks all the time.
-    let failed = Arc::new(AtomicBool::new(false));
+    // Somebody asks all the time, over one connection.
+    let channel = authority.channel(Some(&held)).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let token = authority.token(OTHER_AGENT).await;
-    let other = authority.join(&token, &key(), &Ask::default()).await.unwrap();
-    let channel = authority.channel(Some(&other)).await;
-    let asking = tokio::spawn({
-        let (failed, stop) = (Arc::clone(&failed), Arc::clone(&stop));
-        async move {
-            let mut served = 0_u32;
-            while !stop.load(Ordering::SeqCst) {
-                let mut client =
-                    api::istio::istio_certificate_service_client::IstioCertificateServiceClient::new(
-                        channel.clone(),
-                    );
-                let request = api::istio::IstioCertificateRequest {
-                    csr: crate::support::csr(&key()),
-                    ..Default::default()
-                };
-                match client.create_certificate(request).await {
-                    Ok(_) => served += 1,
-                    Err(status) => {
-                        println!("{status}");
-                        failed.store(true, Ordering::SeqCst);
-                    }
-                }
-            }
-            served
-        }
-    });
-
-    // The leaf of who asks must not end before: the clock jumps in one step to the renewal's time.
-    let RenewalState::NotDue { due_at } = first.renewal else { panic!() };
-    let seconds = due_at.secs_since(authority.now());
+    let asking = tokio::spawn(ask_until(channel, Arc::clone(&stop)));
     tokio::time::sleep(Duration::from_millis(300)).await;
-    stop.store(true, Ordering::SeqCst);
-    assert!(asking.await.unwrap() > 0);
-    authority.clock.advance(seconds + 1);
+    authority.clock.advance(11);
     let prepared = until(&authority, "prepared", |report| {
         matches!(report.renewal, RenewalState::Prepared { .. })
     })
     .await;
-    assert_eq!(prepared.chain, first.chain, "it does not sign before it was announced");
-
-    // From here on again, over the exchange.
-    let late = authority.token("spiffe://cluster.local/countersign/agent/three").await;
-    let late = authority.join(&late, &key(), &Ask::default()).await.unwrap();
-    assert_eq!(late.chain[1], held.chain[1]);
-    let channel = authority.channel(Some(&late)).await;
-    stop.store(false, Ordering::SeqCst);
-    let asking = tokio::spawn({
-        let (failed, stop) = (Arc::clone(&failed), Arc::clone(&stop));
-        async move {
-            let mut issuers = std::collections::BTreeSet::new();
-            while !stop.load(Ordering::SeqCst) {
-                let mut client =
-                    api::istio::istio_certificate_service_client::IstioCertificateServiceClient::new(
-                        channel.clone(),
-                    );
-                let request = api::istio::IstioCertificateRequest {
-                    csr: crate::support::csr(&key()),
-                    ..Default::default()
-                };
-                match client.create_certificate(request).await {
-                    Ok(answer) => drop(issuers.insert(answer.into_inner().cert_chain[1].clone())),
-                    Err(status) => {
-                        println!("{status}");
-                        failed.store(true, Ordering::SeqCst);
-                    }
-                }
-            }
-            issuers.len()
-        }
-    });
+    assert_eq!(
+        prepared.chain, first.chain,
+        "it does not sign before it was announced"
+    );
     tokio::time::sleep(Duration::from_millis(300)).await;
-    authority.clock.advance(61);
-    let renewed = until(&authority, "renewed", |report| report.chain[0] != first.chain[0]).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    authority.clock.advance(21);
+    let renewed = until(&authority, "renewed", |report| {
+        report.chain[0] != first.chain[0]
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::SeqCst);
-    assert_eq!(asking.await.unwrap(), 2, "leaves of both issuers");
-    assert!(!failed.load(Ordering::SeqCst));
-    assert_eq!(renewed.chain[0].subject, "CN=Countersign Intermediate CA G2,O=cluster.local");
+    let (issuers, failures) = asking.await.unwrap();
+    assert_eq!(
+        (issuers, failures),
+        (2, Vec::<String>::new()),
+        "leaves of both, and no failure"
+    );
+    assert_eq!(
+        renewed.chain[0].subject,
+        "CN=Countersign Intermediate CA G2,O=cluster.local"
+    );
     assert_ne!(renewed.chain[0].key_id, first.chain[0].key_id);
     assert_eq!(renewed.chain[1], first.chain[1]);
     assert_eq!(renewed.custody, "encrypted file");
-    assert!(matches!(renewed.renewal, RenewalState::NotDue { .. }));
     let names: Vec<String> = fs::read_dir(folder(authority.dir.path()))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert!(!names.iter().any(|name| name.starts_with("next.")), "{names:?}");
-    assert!(names.iter().any(|name| name.starts_with("retired-")), "{names:?}");
+    assert!(
+        names.iter().any(|name| name.starts_with("retired-")),
+        "{names:?}"
+    );
+    // Who holds a certificate of the old one is still known, and it starts again on the new one.
+    authority.ask(&held, &key(), &Ask::default()).await.unwrap();
+    let dir = authority.stop().await;
+    let passphrase = Passphrase::new(Zeroizing::new(b"words for a test".to_vec())).unwrap();
+    let authority = Authority::start_in(dir, |settings| {
+        settings.ca.passphrase = PassphraseSource::Typed(passphrase);
+        settings.ca.renew_before_seconds = Some(1);
+        settings.ca.intermediate_seconds = 1200;
+    })
+    .await;
+    assert_eq!(authority.running.ca().borrow().chain[0], renewed.chain[0]);
+    authority.ask(&held, &key(), &Ask::default()).await.unwrap();
     authority.stop().await;
+}
+
+/// Asks for certificates until told to stop; how many issuers signed them, and what failed.
+async fn ask_until(
+    channel: tonic::transport::Channel,
+    stop: Arc<AtomicBool>,
+) -> (usize, Vec<String>) {
+    use api::istio::istio_certificate_service_client::IstioCertificateServiceClient;
+    let mut issuers = std::collections::BTreeSet::new();
+    let mut failures = Vec::new();
+    while !stop.load(Ordering::SeqCst) {
+        let request = api::istio::IstioCertificateRequest {
+            csr: crate::support::csr(&key()),
+            ..Default::default()
+        };
+        let mut client = IstioCertificateServiceClient::new(channel.clone());
+        match client.create_certificate(request).await {
+            Ok(answer) => drop(issuers.insert(answer.into_inner().cert_chain[1].clone())),
+            Err(status) => failures.push(status.to_string()),
+        }
+    }
+    (issuers.len(), failures)
 }
 
 #[tokio::test]
 async fn a_failing_upstream_is_reported_long_before_it_hurts() {
-    let authority = Authority::start_in(TempDir::new().unwrap(), quick).await;
+    let authority = Authority::start_in(TempDir::new().unwrap(), soon).await;
     fs::remove_file(folder(authority.dir.path()).join("root.key")).unwrap();
-    authority.clock.advance(300 * DAY);
+    authority.clock.advance(11);
     let failing = until(&authority, "failing", |report| {
         matches!(report.renewal, RenewalState::Failing { .. })
     })
     .await;
-    let RenewalState::Failing { error, attempts, next_try, since } = &failing.renewal else {
+    let RenewalState::Failing {
+        error,
+        attempts,
+        next_try,
+        since,
+    } = &failing.renewal
+    else {
         panic!()
     };
     assert!(error.contains("ceremony"), "{error}");
     assert_eq!(*attempts, 1);
     assert!(next_try.secs_since(*since) <= 10);
-    // 65 days are left, and leaves are not cut short yet by those of the default life.
-    assert!(failing.chain[0].not_after.secs_since(authority.now()) > 60 * DAY);
+    assert!(failing.chain[0].not_after.secs_since(authority.now()) > 1000);
     let status = authority.status().await.ca.unwrap();
     assert_eq!(status.renewal, "failing");
     assert_eq!(status.renewal_detail, *error);
@@ -185,7 +184,9 @@ async fn files_go_out_to_whoever_signs_and_come_back() {
     let out = exchange.path().to_owned();
     let authority = Authority::start_in(TempDir::new().unwrap(), |settings| {
         quick(settings);
-        settings.ca.upstream = UpstreamSettings::File { folder: out.clone() };
+        settings.ca.upstream = UpstreamSettings::File {
+            folder: out.clone(),
+        };
     })
     .await;
     authority.clock.advance(300 * DAY);
@@ -196,13 +197,19 @@ async fn files_go_out_to_whoever_signs_and_come_back() {
     let csr = fs::read_to_string(out.join("request.csr")).unwrap();
     // Something else than was asked for is refused and the request stays.
     let ca_folder = folder(authority.dir.path());
-    fs::copy(ca_folder.join("intermediate.pem"), out.join("certificate.pem")).unwrap();
+    fs::copy(
+        ca_folder.join("intermediate.pem"),
+        out.join("certificate.pem"),
+    )
+    .unwrap();
     authority.clock.advance(2);
     let failing = until(&authority, "refused", |report| {
         matches!(report.renewal, RenewalState::Failing { .. })
     })
     .await;
-    let RenewalState::Failing { error, .. } = &failing.renewal else { panic!() };
+    let RenewalState::Failing { error, .. } = &failing.renewal else {
+        panic!()
+    };
     assert!(error.contains("another one than was asked for"), "{error}");
     assert_eq!(fs::read_to_string(out.join("request.csr")).unwrap(), csr);
     // OpenSSL is somebody else.
@@ -213,9 +220,21 @@ async fn files_go_out_to_whoever_signs_and_come_back() {
     )
     .unwrap();
     crate::verifiers::openssl(&[
-        "x509", "-req", "-in", &text(out.join("request.csr")), "-CA", &text(ca_folder.join("root.pem")),
-        "-CAkey", &text(ca_folder.join("root.key")), "-CAcreateserial", "-days", "3000", "-extfile",
-        &text(out.join("ext")), "-out", &text(out.join("certificate.pem")),
+        "x509",
+        "-req",
+        "-in",
+        &text(out.join("request.csr")),
+        "-CA",
+        &text(ca_folder.join("root.pem")),
+        "-CAkey",
+        &text(ca_folder.join("root.key")),
+        "-CAcreateserial",
+        "-days",
+        "3000",
+        "-extfile",
+        &text(out.join("ext")),
+        "-out",
+        &text(out.join("certificate.pem")),
     ]);
     authority.clock.advance(7200);
     until(&authority, "prepared", |report| {
@@ -252,11 +271,14 @@ async fn files_that_change_are_taken_over_or_refused_with_both_fingerprints() {
         fs::rename(&link, ca_folder.join("..data")).unwrap();
     };
     let read = |name: &str| fs::read(ca_folder.join(name)).unwrap();
-    publish("..one", &[
-        ("intermediate.pem", read("intermediate.pem")),
-        ("intermediate.key", read("intermediate.key")),
-        ("root.pem", root_pem.clone()),
-    ]);
+    publish(
+        "..one",
+        &[
+            ("intermediate.pem", read("intermediate.pem")),
+            ("intermediate.key", read("intermediate.key")),
+            ("root.pem", root_pem.clone()),
+        ],
+    );
     for name in ["intermediate.pem", "intermediate.key", "root.pem"] {
         let path = ca_folder.join(name);
         fs::remove_file(&path).unwrap();
@@ -273,22 +295,58 @@ async fn files_that_change_are_taken_over_or_refused_with_both_fingerprints() {
     )
     .unwrap();
     let openssl = crate::verifiers::openssl;
-    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &path("new.key")]);
-    openssl(&["req", "-new", "-key", &path("new.key"), "-subj", "/CN=Swapped", "-out", &path("new.csr")]);
     openssl(&[
-        "x509", "-req", "-in", &path("new.csr"), "-CA", &path("root.pem"), "-CAkey", &path("root.key"),
-        "-CAcreateserial", "-days", "200", "-extfile", &path("ext"), "-out", &path("new.pem"),
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        &path("new.key"),
+    ]);
+    openssl(&[
+        "req",
+        "-new",
+        "-key",
+        &path("new.key"),
+        "-subj",
+        "/CN=Swapped",
+        "-out",
+        &path("new.csr"),
+    ]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        &path("new.csr"),
+        "-CA",
+        &path("root.pem"),
+        "-CAkey",
+        &path("root.key"),
+        "-CAcreateserial",
+        "-days",
+        "200",
+        "-extfile",
+        &path("ext"),
+        "-out",
+        &path("new.pem"),
     ]);
     let new = |name: &str| fs::read(made.path().join(name)).unwrap();
-    publish("..two", &[
-        ("intermediate.pem", new("new.pem")),
-        ("intermediate.key", new("new.key")),
-        ("root.pem", root_pem.clone()),
-    ]);
+    publish(
+        "..two",
+        &[
+            ("intermediate.pem", new("new.pem")),
+            ("intermediate.key", new("new.key")),
+            ("root.pem", root_pem.clone()),
+        ],
+    );
     // A second too early by our clock is no fault for ever.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    authority.clock.advance(600);
-    let swapped = until(&authority, "swapped", |report| report.chain[0].subject == "CN=Swapped").await;
+    authority.clock.advance(60);
+    let swapped = until(&authority, "swapped", |report| {
+        report.chain[0].subject == "CN=Swapped"
+    })
+    .await;
     assert_eq!(swapped.reload.as_ref().unwrap().refused, None);
     let after = authority.agent(OTHER_AGENT).await;
     assert_ne!(after.chain[1], before.chain[1]);
@@ -306,27 +364,41 @@ async fn files_that_change_are_taken_over_or_refused_with_both_fingerprints() {
     let theirs = |name: &str| fs::read(foreign.path().join("ca").join(name)).unwrap();
     type Case = (&'static str, &'static str, Vec<(&'static str, Vec<u8>)>);
     let cases: Vec<Case> = vec![
-        ("..bad-key", "does not belong", vec![
-            ("intermediate.pem", new("new.pem")),
-            ("intermediate.key", theirs("intermediate.key")),
-            ("root.pem", root_pem.clone()),
-        ]),
-        ("..empty", "is not a CA certificate", vec![
-            ("intermediate.pem", Vec::new()),
-            ("intermediate.key", new("new.key")),
-            ("root.pem", root_pem.clone()),
-        ]),
-        ("..other-root", "the root is another one", vec![
-            ("intermediate.pem", theirs("intermediate.pem")),
-            ("intermediate.key", theirs("intermediate.key")),
-            ("root.pem", theirs("root.pem")),
-        ]),
+        (
+            "..bad-key",
+            "does not belong",
+            vec![
+                ("intermediate.pem", new("new.pem")),
+                ("intermediate.key", theirs("intermediate.key")),
+                ("root.pem", root_pem.clone()),
+            ],
+        ),
+        (
+            "..empty",
+            "is not a CA certificate",
+            vec![
+                ("intermediate.pem", Vec::new()),
+                ("intermediate.key", new("new.key")),
+                ("root.pem", root_pem.clone()),
+            ],
+        ),
+        (
+            "..other-root",
+            "the root is another one",
+            vec![
+                ("intermediate.pem", theirs("intermediate.pem")),
+                ("intermediate.key", theirs("intermediate.key")),
+                ("root.pem", theirs("root.pem")),
+            ],
+        ),
     ];
     for (name, reason, files) in cases {
         publish(name, &files);
         let refused = until(&authority, name, |report| {
             let reload = report.reload.as_ref();
-            reload.and_then(|reload| reload.refused.as_ref()).is_some_and(|why| why.contains(reason))
+            reload
+                .and_then(|reload| reload.refused.as_ref())
+                .is_some_and(|why| why.contains(reason))
         })
         .await;
         assert_eq!(refused.chain, swapped.chain);
@@ -337,11 +409,14 @@ async fn files_that_change_are_taken_over_or_refused_with_both_fingerprints() {
         authority.agent(AGENT).await;
     }
     // Back to what is good.
-    publish("..three", &[
-        ("intermediate.pem", new("new.pem")),
-        ("intermediate.key", new("new.key")),
-        ("root.pem", root_pem),
-    ]);
+    publish(
+        "..three",
+        &[
+            ("intermediate.pem", new("new.pem")),
+            ("intermediate.key", new("new.key")),
+            ("root.pem", root_pem),
+        ],
+    );
     tokio::time::sleep(Duration::from_secs(2)).await;
     authority.agent(OTHER_AGENT).await;
     authority.stop().await;
@@ -358,15 +433,24 @@ async fn a_wrong_or_missing_passphrase_is_its_own_error() {
     .await;
     let dir = authority.stop().await;
     for (source, reason) in [
-        (typed("the wrong words"), "the passphrase does not open the key"),
+        (
+            typed("the wrong words"),
+            "the passphrase does not open the key",
+        ),
         (PassphraseSource::None, "no passphrase is given"),
-        (PassphraseSource::File(dir.path().join("none")), "cannot read the passphrase file"),
+        (
+            PassphraseSource::File(dir.path().join("none")),
+            "cannot read the passphrase file",
+        ),
     ] {
         let mut settings = settings(&dir.path().join("data"));
         settings.ca.passphrase = source;
         let error = authority::start(settings).await.unwrap_err();
         let text = identity::chain(&error);
-        assert!(text.contains(reason) && text.contains("intermediate.key"), "{text}");
+        assert!(
+            text.contains(reason) && text.contains("intermediate.key"),
+            "{text}"
+        );
         assert!(matches!(error, ServeError::Ca(ca::CaError::BadKey { .. })));
     }
     Authority::start_in(dir, |settings| {

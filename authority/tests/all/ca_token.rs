@@ -37,7 +37,10 @@ impl Token {
         .into_iter()
         .find(|path| path.exists());
         let Some(module) = module else {
-            assert!(std::env::var_os("CI").is_none(), "SoftHSM2 is needed (Debian: softhsm2)");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "SoftHSM2 is needed (Debian: softhsm2)"
+            );
             println!("NOT RUN: tests on a PKCS#11 token (no SoftHSM2; Debian: softhsm2)");
             return None;
         };
@@ -53,7 +56,11 @@ impl Token {
     fn configuration(&self) -> PathBuf {
         let path = self.path("softhsm2.conf");
         let tokens = self.path("tokens");
-        fs::write(&path, format!("directories.tokendir = {}\n", tokens.display())).unwrap();
+        fs::write(
+            &path,
+            format!("directories.tokendir = {}\n", tokens.display()),
+        )
+        .unwrap();
         path
     }
 
@@ -78,20 +85,41 @@ fn keys_in_a_token_sign_like_keys_in_files() {
     let Some(token) = token() else { return };
     let configuration = token.configuration();
     let made = Command::new("softhsm2-util")
-        .args(["--init-token", "--free", "--label", "mesh", "--pin", "123456", "--so-pin", "654321"])
+        .args([
+            "--init-token",
+            "--free",
+            "--label",
+            "mesh",
+            "--pin",
+            "123456",
+            "--so-pin",
+            "654321",
+        ])
         .env("SOFTHSM2_CONF", &configuration)
         .output()
         .expect("softhsm2-util comes with SoftHSM2");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ca_token::in_the_process_with_the_token", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "ca_token::in_the_process_with_the_token",
+            "--ignored",
+            "--nocapture",
+        ])
         .env("SOFTHSM2_CONF", &configuration)
         .env("COUNTERSIGN_TEST_TOKEN", token.dir.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let why = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{why}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{why}"
+    );
 }
 
 #[tokio::test]
@@ -135,12 +163,18 @@ async fn signs_what_openssl_verifies(token: &Token, label: &str, algorithm: KeyA
     let options = CaOptions {
         root_token: Some(token.uri(&format!("{label}-root"), "123456")),
         intermediate_token: Some(token.uri(&format!("{label}-int"), "123456")),
+        intermediate_seconds: 1200,
         ..CaOptions::default()
     };
     ca::init_with(&dir, &wanted, &options).unwrap();
     let path = |name: &str| dir.join(name).display().to_string();
     let said = openssl(&[
-        "verify", "-x509_strict", "-check_ss_sig", "-CAfile", &path("root.pem"), &path("intermediate.pem"),
+        "verify",
+        "-x509_strict",
+        "-check_ss_sig",
+        "-CAfile",
+        &path("root.pem"),
+        &path("intermediate.pem"),
     ]);
     assert!(said.trim().ends_with(": OK"), "{said}");
     let text = fs::read_to_string(path("intermediate.key")).unwrap();
@@ -171,8 +205,14 @@ fn refuses_what_does_not_fit(token: &Token) {
         .parse()
         .unwrap();
     assert!(matches!(open(&no_module), Pkcs11Error::Module { .. }));
-    let no_pin = token.uri("p256", "123456").to_string().replace("pin-123456", "pin-none");
-    assert!(matches!(open(&no_pin.parse().unwrap()), Pkcs11Error::Pin(_)));
+    let no_pin = token
+        .uri("p256", "123456")
+        .to_string()
+        .replace("pin-123456", "pin-none");
+    assert!(matches!(
+        open(&no_pin.parse().unwrap()),
+        Pkcs11Error::Pin(_)
+    ));
 }
 
 async fn an_authority_serves_with_its_keys_in_the_token(token: &Token) {
@@ -184,6 +224,8 @@ async fn an_authority_serves_with_its_keys_in_the_token(token: &Token) {
     let authority = Authority::start_in(dir, |settings| {
         settings.ca.reload_seconds = 1;
         settings.ca.announce_seconds = 0;
+        settings.ca.intermediate_seconds = 1200;
+        settings.ca.renew_before_seconds = Some(1170);
     })
     .await;
     let held = authority.agent(AGENT).await;
@@ -192,18 +234,28 @@ async fn an_authority_serves_with_its_keys_in_the_token(token: &Token) {
         fs::write(path(name), &held.chain[at]).unwrap();
     }
     let said = openssl(&[
-        "verify", "-x509_strict", "-CAfile", &path("root.pem"), "-untrusted", &path("int.pem"), &path("leaf.pem"),
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        &path("root.pem"),
+        "-untrusted",
+        &path("int.pem"),
+        &path("leaf.pem"),
     ]);
     assert!(said.trim().ends_with(": OK"), "{said}");
     let report = authority.running.ca().borrow().clone();
     assert_eq!(report.custody, "PKCS#11 token \"mesh\", key \"p256-int\"");
     // The next intermediate's key is made in the token, too, and signed by the root's there.
-    authority.clock.advance(300 * 86_400);
+    authority.clock.advance(31);
     let mut watch = authority.running.ca();
     let renewed = watch.wait_for(|report| report.chain[0].subject.contains("G2"));
     let renewed = tokio::time::timeout(std::time::Duration::from_secs(30), renewed).await;
     let renewed = renewed.expect("renewed in time").unwrap().clone();
-    assert!(renewed.custody.starts_with("PKCS#11 token \"mesh\""), "{}", renewed.custody);
+    assert!(
+        renewed.custody.starts_with("PKCS#11 token \"mesh\""),
+        "{}",
+        renewed.custody
+    );
     authority.agent(crate::support::OTHER_AGENT).await;
     authority.stop().await;
 }

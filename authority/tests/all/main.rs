@@ -16,6 +16,7 @@ mod attacks;
 mod ca_ceremony;
 mod ca_import;
 mod ca_keeper;
+mod ca_step;
 mod ca_token;
 mod crash;
 mod issuing;

@@ -244,7 +244,9 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum CeremonyCommand {
     /// Make the intermediate's key here, and its request
-    #[command(after_help = "Example:\n  countersign ca ceremony start --trust-domain example.org --request request.csr")]
+    #[command(
+        after_help = "Example:\n  countersign ca ceremony start --trust-domain example.org --request request.csr"
+    )]
     Start {
         /// The authority's data folder
         #[arg(long, default_value = ".countersign/authority", value_name = "FOLDER")]
@@ -273,7 +275,9 @@ Example:
       --trust-domain example.org --witness Ada --witness Grace --out signed")]
     Sign(Box<CeremonySignArgs>),
     /// Check what came back, and take it into use
-    #[command(after_help = "Example:\n  countersign ca ceremony finish signed --trust-domain example.org")]
+    #[command(
+        after_help = "Example:\n  countersign ca ceremony finish signed --trust-domain example.org"
+    )]
     Finish {
         /// The folder that `ceremony sign` wrote
         #[arg(value_name = "FOLDER")]
@@ -288,7 +292,9 @@ Example:
         passphrase: PassphraseArgs,
     },
     /// Check a transcript's signature by its root, and print what it says
-    #[command(after_help = "Example:\n  countersign ca ceremony verify signed/transcript.json --root-cert root.pem -o yaml")]
+    #[command(
+        after_help = "Example:\n  countersign ca ceremony verify signed/transcript.json --root-cert root.pem -o yaml"
+    )]
     Verify {
         /// The transcript
         #[arg(value_name = "FILE")]

@@ -66,10 +66,16 @@ impl Statement {
     ) -> Result<(), TranscriptError> {
         let facts = [
             ("root", self.root_sha256 == root.sha256()),
-            ("certificate", self.certificate_sha256 == certificate.sha256()),
+            (
+                "certificate",
+                self.certificate_sha256 == certificate.sha256(),
+            ),
             ("serial number", self.serial == certificate.serial()),
             ("key", self.key_sha256 == sha256_hex(certificate.spki_der())),
-            ("request", self.request_sha256 == sha256_hex(csr_pem.trim().as_bytes())),
+            (
+                "request",
+                self.request_sha256 == sha256_hex(csr_pem.trim().as_bytes()),
+            ),
         ];
         match facts.iter().find(|(_, same)| !same) {
             Some((field, _)) => Err(TranscriptError::Differs { field }),
@@ -115,11 +121,10 @@ pub struct Transcript {
 impl Transcript {
     /// Signs a statement: the text of its file.
     pub(crate) async fn sign(statement: &Statement, key: &dyn CaKey) -> Result<String, CaError> {
-        let mut text = serde_json::to_string_pretty(statement).map_err(|_json| {
-            CaError::BadResult {
+        let mut text =
+            serde_json::to_string_pretty(statement).map_err(|_json| CaError::BadResult {
                 problem: "the transcript has no JSON form",
-            }
-        })?;
+            })?;
         text.push('\n');
         let signature = key.sign(&message(&text)).await.map_err(CaError::Sign)?;
         text.push_str(&pem::encode(&signature, LABEL));
@@ -138,7 +143,9 @@ impl Transcript {
         let at = file
             .find(&format!("-----BEGIN {LABEL}-----"))
             .ok_or_else(|| bad("there is no signature in it"))?;
-        let (text, signature) = file.split_at_checked(at).ok_or_else(|| bad("it is not text"))?;
+        let (text, signature) = file
+            .split_at_checked(at)
+            .ok_or_else(|| bad("it is not text"))?;
         let signature = pem::single(signature, LABEL, MAX_BYTES)
             .map_err(|_bad| bad("its signature is not one PEM block at its end"))?;
         Ok(Self {
@@ -157,13 +164,17 @@ impl Transcript {
         };
         let algorithm = algorithm(root).ok_or_else(bad)?;
         AwsLcVerifier
-            .verify(algorithm, root.spki_der(), &message(&self.text), &self.signature)
+            .verify(
+                algorithm,
+                root.spki_der(),
+                &message(&self.text),
+                &self.signature,
+            )
             .map_err(|_bad| bad())?;
-        let statement: Statement = serde_json::from_str(&self.text).map_err(|_json| {
-            TranscriptError::Malformed {
+        let statement: Statement =
+            serde_json::from_str(&self.text).map_err(|_json| TranscriptError::Malformed {
                 problem: "its JSON is not a ceremony's",
-            }
-        })?;
+            })?;
         if statement.format != Statement::FORMAT {
             return Err(TranscriptError::Malformed {
                 problem: "its format is another version",

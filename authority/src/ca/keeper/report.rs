@@ -49,7 +49,11 @@ pub struct CaFacts {
 
 /// How far the intermediate's renewal is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "state")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "state"
+)]
 pub enum RenewalState {
     /// It is not time.
     NotDue {

@@ -87,12 +87,12 @@ impl FileKey {
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, CaKeyError> {
         let failed = |_unspecified| CaKeyError::Generate;
         let pair = match algorithm {
-            KeyAlgorithm::EcdsaP256 => {
-                Pair::Ecdsa(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?)
-            }
-            KeyAlgorithm::EcdsaP384 => {
-                Pair::Ecdsa(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).map_err(failed)?)
-            }
+            KeyAlgorithm::EcdsaP256 => Pair::Ecdsa(
+                EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?,
+            ),
+            KeyAlgorithm::EcdsaP384 => Pair::Ecdsa(
+                EcdsaKeyPair::generate(&ECDSA_P384_SHA384_ASN1_SIGNING).map_err(failed)?,
+            ),
             KeyAlgorithm::Rsa2048 => {
                 Pair::Rsa(rsa::KeyPair::generate(rsa::KeySize::Rsa2048).map_err(failed)?)
             }

@@ -90,7 +90,9 @@ impl fmt::Display for Name<'_> {
 /// The host of `scheme://host/…`.
 fn uri_host(uri: &str) -> Option<&str> {
     let (_, rest) = uri.split_once("://")?;
-    rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())
+    rest.split(['/', '?', '#'])
+        .next()
+        .filter(|host| !host.is_empty())
 }
 
 pub(crate) fn host_matches(host: &str, subtree: &str) -> bool {
@@ -229,7 +231,9 @@ impl FromStr for UriHost {
                 && label.len() <= 63
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
         // Verifiers want a host with a dot, and no address.
         let is_name = name.len() <= 253

@@ -48,10 +48,7 @@ impl Session {
     }
 
     /// Makes the key, then opens it.
-    pub(super) fn generate(
-        uri: &Pkcs11Uri,
-        algorithm: KeyAlgorithm,
-    ) -> Result<Self, Pkcs11Error> {
+    pub(super) fn generate(uri: &Pkcs11Uri, algorithm: KeyAlgorithm) -> Result<Self, Pkcs11Error> {
         let raw = log_in(uri)?;
         if !keys(&raw, uri, ObjectClass::PRIVATE_KEY)?.is_empty() {
             return Err(Pkcs11Error::Exists {
@@ -232,7 +229,10 @@ fn describe(
         if modulus.iter().skip_while(|byte| **byte == 0).count() < 256 {
             return Err(unsupported("an RSA key of fewer than 2048 bits"));
         }
-        return Ok((KeyAlgorithm::Rsa2048, der::rsa_public_key(modulus, exponent)));
+        return Ok((
+            KeyAlgorithm::Rsa2048,
+            der::rsa_public_key(modulus, exponent),
+        ));
     }
     let parameters = find(|a| match a {
         Attribute::EcParams(bytes) => Some(bytes),

@@ -21,13 +21,18 @@ pub enum Pkcs11UriError {
     #[error("a PKCS#11 URI begins with `pkcs11:`")]
     Scheme,
     /// Longer than any URI.
-    #[error("the PKCS#11 URI has {found} bytes, the limit is {}", Pkcs11Uri::MAX_BYTES)]
+    #[error(
+        "the PKCS#11 URI has {found} bytes, the limit is {}",
+        Pkcs11Uri::MAX_BYTES
+    )]
     TooLong {
         /// Its length, in bytes.
         found: usize,
     },
     /// An attribute that is not supported, or is given twice.
-    #[error("the PKCS#11 URI has the attribute {attribute:?}, expected token, object, type=private, module-path and pin-source, each once")]
+    #[error(
+        "the PKCS#11 URI has the attribute {attribute:?}, expected token, object, type=private, module-path and pin-source, each once"
+    )]
     Attribute {
         /// Its name.
         attribute: String,
@@ -106,7 +111,10 @@ impl FromStr for Pkcs11Uri {
         let mut values: [Option<String>; 5] = Default::default();
         let attributes = path.split(';').map(|part| (PATH.as_slice(), part));
         let queries = query.split('&').map(|part| (QUERY.as_slice(), part));
-        for (known, part) in attributes.chain(queries).filter(|(_, part)| !part.is_empty()) {
+        for (known, part) in attributes
+            .chain(queries)
+            .filter(|(_, part)| !part.is_empty())
+        {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             if name == "pin-value" {
                 return Err(Pkcs11UriError::PinValue);
@@ -215,13 +223,40 @@ mod tests {
             ("file:x".to_owned(), E::Scheme),
             (format!("{full}&pin-value=1234"), E::PinValue),
             (format!("{full}&pin-source=q"), attribute("pin-source")),
-            (full.replace("token=t", "token=t;serial=1"), attribute("serial")),
-            (full.replace("object=o", "object=o;type=public"), attribute("type")),
-            (full.replace("token=t;", ""), E::Missing { attribute: "token" }),
-            (full.replace("object=o", "object="), E::Missing { attribute: "object" }),
-            (full.replace("=o", "=%4"), E::Encoding { attribute: "object".to_owned() }),
-            (full.replace("=o", "=%ff"), E::Encoding { attribute: "object".to_owned() }),
-            (format!("pkcs11:{}", "x".repeat(5000)), E::TooLong { found: 5007 }),
+            (
+                full.replace("token=t", "token=t;serial=1"),
+                attribute("serial"),
+            ),
+            (
+                full.replace("object=o", "object=o;type=public"),
+                attribute("type"),
+            ),
+            (
+                full.replace("token=t;", ""),
+                E::Missing { attribute: "token" },
+            ),
+            (
+                full.replace("object=o", "object="),
+                E::Missing {
+                    attribute: "object",
+                },
+            ),
+            (
+                full.replace("=o", "=%4"),
+                E::Encoding {
+                    attribute: "object".to_owned(),
+                },
+            ),
+            (
+                full.replace("=o", "=%ff"),
+                E::Encoding {
+                    attribute: "object".to_owned(),
+                },
+            ),
+            (
+                format!("pkcs11:{}", "x".repeat(5000)),
+                E::TooLong { found: 5007 },
+            ),
         ] {
             assert_eq!(text.parse::<Pkcs11Uri>(), Err(error), "{text}");
         }

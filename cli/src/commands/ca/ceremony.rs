@@ -66,9 +66,7 @@ pub(super) async fn run(command: CeremonyCommand) -> Result<(), Failure> {
 }
 
 /// For a start: a passphrase that encrypts a new key must be good enough.
-fn new_source(
-    passphrase: &PassphraseArgs,
-) -> Result<authority::ca::PassphraseSource, Failure> {
+fn new_source(passphrase: &PassphraseArgs) -> Result<authority::ca::PassphraseSource, Failure> {
     Ok(new_passphrase(passphrase)?.map_or(
         authority::ca::PassphraseSource::None,
         authority::ca::PassphraseSource::Typed,
@@ -92,7 +90,10 @@ async fn sign(args: CeremonySignArgs) -> Result<(), Failure> {
     let plan = Plan::new(root.clone(), &csr, &options).map_err(failed)?;
     output::line(&shown(plan.statement()))?;
     if args.out.exists() {
-        return Err(Failure::Check(format!("{} exists already", args.out.display())));
+        return Err(Failure::Check(format!(
+            "{} exists already",
+            args.out.display()
+        )));
     }
     if !args.yes && !confirmed(plan.statement())? {
         return Err(Failure::Check("nothing was signed".to_owned()));
@@ -131,7 +132,11 @@ fn confirmed(statement: &Statement) -> Result<bool, Failure> {
     let failed = |error| Failure::file("ask on", "the terminal", error);
     let digits: String = statement.key_sha256.chars().take(8).collect();
     let mut err = io::stderr().lock();
-    write!(err, "To sign, type the first eight digits of the key's sha256: ").map_err(failed)?;
+    write!(
+        err,
+        "To sign, type the first eight digits of the key's sha256: "
+    )
+    .map_err(failed)?;
     err.flush().map_err(failed)?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(failed)?;
@@ -181,12 +186,27 @@ fn verify(transcript: &Path, root: &Path, output: OutputArgs) -> Result<(), Fail
 
 /// A statement for people.
 fn shown(statement: &Statement) -> String {
-    let or_none = |text: String| if text.is_empty() { "none".to_owned() } else { text };
+    let or_none = |text: String| {
+        if text.is_empty() {
+            "none".to_owned()
+        } else {
+            text
+        }
+    };
     let rows = [
-        ("root", format!("{} (sha256 {})", statement.root_subject, statement.root_sha256)),
+        (
+            "root",
+            format!(
+                "{} (sha256 {})",
+                statement.root_subject, statement.root_sha256
+            ),
+        ),
         ("subject", statement.subject.clone()),
         ("trust domain", statement.trust_domain.clone()),
-        ("key", format!("{}, sha256 {}", statement.key_type, statement.key_sha256)),
+        (
+            "key",
+            format!("{}, sha256 {}", statement.key_type, statement.key_sha256),
+        ),
         ("path length", statement.path_length.to_string()),
         ("valid from", statement.not_before.to_string()),
         (
@@ -197,11 +217,16 @@ fn shown(statement: &Statement) -> String {
                 duration(statement.not_after.as_secs() - now())
             ),
         ),
-        ("URI names only of", or_none(statement.permitted_uri_hosts.join(", "))),
+        (
+            "URI names only of",
+            or_none(statement.permitted_uri_hosts.join(", ")),
+        ),
         ("witnesses", or_none(statement.witnesses.join(", "))),
         ("serial", or_none(statement.serial.clone())),
     ];
-    let cells = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
+    let cells = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value]);
     output::table(&["what is signed", ""], cells)
 }
 

@@ -78,7 +78,10 @@ pub(super) async fn intermediate(args: IntermediateArgs) -> Result<(), Failure> 
         return output::line(&format!("would sign {}", described(plan.profile())));
     }
     let passphrase = source(&args.passphrase, "passphrase of the root's key")?;
-    let signed = plan.sign(&folder, &args.out, &passphrase).await.map_err(failed)?;
+    let signed = plan
+        .sign(&folder, &args.out, &passphrase)
+        .await
+        .map_err(failed)?;
     output::line(&format!(
         "signed {} (sha256 {}); root, certificate and key are in {}",
         described(plan.profile()),
@@ -91,9 +94,12 @@ pub(super) fn import(args: ImportArgs) -> Result<(), Failure> {
     let files = match (&args.from, &args.secret, &args.certificate, &args.key) {
         (Some(folder), ..) => Files::read(folder),
         (None, Some(secret), ..) => Files::of_secret(&secret_data(secret)?),
-        (None, None, Some(certificate), Some(key)) => {
-            Files::of_parts(certificate, key, args.chain.as_deref(), args.root.as_deref())
-        }
+        (None, None, Some(certificate), Some(key)) => Files::of_parts(
+            certificate,
+            key,
+            args.chain.as_deref(),
+            args.root.as_deref(),
+        ),
         _ => return Err(Failure::Check("no CA was named".to_owned())),
     }
     .map_err(failed)?;
@@ -111,10 +117,17 @@ pub(super) fn import(args: ImportArgs) -> Result<(), Failure> {
             _ => "between",
         };
         let left = duration(ca.not_after().as_secs() - now());
-        output::line(&format!("{role}: {}, expires in {left}, sha256 {}", ca.subject(), ca.sha256()))?;
+        output::line(&format!(
+            "{role}: {}, expires in {left}, sha256 {}",
+            ca.subject(),
+            ca.sha256()
+        ))?;
     }
     let below = if import.is_root() {
-        format!(", with a new intermediate for {domain}", domain = domain.as_str())
+        format!(
+            ", with a new intermediate for {domain}",
+            domain = domain.as_str()
+        )
     } else {
         String::new()
     };
@@ -148,7 +161,11 @@ pub(super) async fn export(args: ExportArgs) -> Result<(), Failure> {
     let verb = if args.dry_run { "would write" } else { "wrote" };
     for (name, text, mode) in export.files() {
         let path = args.to.join(name);
-        output::line(&format!("{verb} {} (mode {mode:o}, {} bytes)", path.display(), text.len()))?;
+        output::line(&format!(
+            "{verb} {} (mode {mode:o}, {} bytes)",
+            path.display(),
+            text.len()
+        ))?;
     }
     if !export.without_crl().is_empty() {
         tracing::warn!(
@@ -214,7 +231,9 @@ struct Secret {
 }
 
 fn secret_data(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let size = fs::metadata(path).map_err(|error| Failure::file("read", path, error))?.len();
+    let size = fs::metadata(path)
+        .map_err(|error| Failure::file("read", path, error))?
+        .len();
     if size > MAX_SECRET_BYTES {
         return Err(Failure::Check(format!(
             "{} has {size} bytes, a secret at most {MAX_SECRET_BYTES}",
@@ -251,7 +270,8 @@ pub(super) fn uri_hosts(hosts: &[String]) -> Result<Vec<UriHost>, Failure> {
 }
 
 fn token(uri: &str) -> Result<Pkcs11Uri, Failure> {
-    uri.parse().map_err(|error: ca::pkcs11::Pkcs11UriError| Failure::part("--token", error))
+    uri.parse()
+        .map_err(|error: ca::pkcs11::Pkcs11UriError| Failure::part("--token", error))
 }
 
 pub(super) const fn key_algorithm(algorithm: CaKeyAlgorithm) -> KeyAlgorithm {

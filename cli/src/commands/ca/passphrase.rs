@@ -25,9 +25,13 @@ pub(super) fn new_passphrase(args: &PassphraseArgs) -> Result<Option<Passphrase>
         None if args.ask_passphrase => PassphraseSource::Typed(ask_twice()?),
         _ => source(args, "passphrase")?,
     };
-    let passphrase = source.get().map_err(|error| Failure::part("passphrase", error))?;
+    let passphrase = source
+        .get()
+        .map_err(|error| Failure::part("passphrase", error))?;
     if let Some(passphrase) = &passphrase {
-        passphrase.check_new().map_err(|error| Failure::part("passphrase", error))?;
+        passphrase
+            .check_new()
+            .map_err(|error| Failure::part("passphrase", error))?;
     }
     Ok(passphrase)
 }
@@ -64,7 +68,10 @@ fn read_line(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     writeln!(terminal).map_err(failed)?;
     read.map_err(failed)?;
     restored.map_err(|error| failed(error.into()))?;
-    while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+    while line
+        .last()
+        .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+    {
         line.pop();
     }
     Ok(line)

@@ -29,7 +29,11 @@ pub(super) fn of_folder(
         root_custody: found.root_custody.to_string(),
         chain,
     };
-    let mut fields: Vec<_> = folder.chain.iter().map(|ca| ("signed by", ca.line())).collect();
+    let mut fields: Vec<_> = folder
+        .chain
+        .iter()
+        .map(|ca| ("signed by", ca.line()))
+        .collect();
     if let Some(first) = fields.first_mut() {
         first.0 = "signs leaves";
     }
