@@ -162,7 +162,7 @@ fn make_key(
 ) -> Result<(), CaError> {
     let token = match current.key.custody() {
         Custody::Pkcs11 { .. } => {
-            let folder = path.parent().unwrap_or(Path::new("."));
+            let folder = path.parent().unwrap_or_else(|| Path::new("."));
             let text = fs::read_to_string(key_path(folder, &current.intermediate)?)
                 .map_err(io_error("read the key beside", path))?;
             let uri: crate::ca::Pkcs11Uri = text

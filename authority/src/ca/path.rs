@@ -260,6 +260,13 @@ fn check_names(issuer: &CaCertificate, candidate: &Candidate<'_>) -> Result<(), 
     let dns = candidate.dns.iter().map(|name| Name::Dns(name));
     let ips = candidate.ips.iter().map(|ip| Name::Ip(*ip));
     for name in uris.chain(dns).chain(ips) {
+        // RFC 5280 §4.2.1.10: a URI without a host must be rejected where URIs are constrained.
+        if limits.constrains_uris() && !name.has_host() {
+            return Err(PathError::NotPermitted {
+                issuer: issuer.subject().to_owned(),
+                name: name.to_string(),
+            });
+        }
         if let Some(constraint) = limits.excluded.iter().find(|one| name.matches(one)) {
             return Err(PathError::Excluded {
                 issuer: issuer.subject().to_owned(),

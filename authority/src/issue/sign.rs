@@ -132,7 +132,7 @@ impl Issuer {
     /// When what it signs can be valid: no CA above it ends sooner.
     #[must_use]
     pub fn validity(&self) -> Validity {
-        path::validity(&self.cas()).unwrap_or(Validity {
+        path::validity(&self.cas()).unwrap_or_else(|| Validity {
             not_before: self.certificate.not_before(),
             not_after: self.certificate.not_after(),
         })

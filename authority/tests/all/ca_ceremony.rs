@@ -244,7 +244,7 @@ async fn nothing_is_signed_that_was_not_asked_for_or_would_not_validate() {
     ));
     // A request of somebody else's key: its signature does not hold.
     let mut lines: Vec<&str> = csr.lines().collect();
-    let flipped = lines[2].replace(|c: char| c == 'A', "B");
+    let flipped = lines[2].replace('A', "B");
     lines[2] = &flipped;
     assert!(offline.plan(&lines.join("\n"), |_| {}).is_err());
 }

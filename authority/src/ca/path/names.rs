@@ -64,11 +64,14 @@ impl Name<'_> {
         )
     }
 
+    /// False of a URI alone that has none.
+    pub(super) fn has_host(&self) -> bool {
+        !matches!(self, Self::Uri(uri) if uri_host(uri).is_none())
+    }
+
     pub(super) fn matches(&self, constraint: &NameConstraint) -> bool {
         match (self, constraint) {
             (Self::Uri(uri), NameConstraint::Uri(subtree)) => {
-                // A URI without a host matches nothing: outside what is permitted, and not excluded,
-                // which RFC 5280 would have it; but leaves have one always.
                 uri_host(uri).is_some_and(|host| host_matches(host, subtree))
             }
             (Self::Dns(name), NameConstraint::Dns(subtree)) => dns_matches(name, subtree),
