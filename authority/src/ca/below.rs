@@ -5,7 +5,7 @@ use std::path::Path;
 use identity::{TrustDomain, UnixTime};
 
 use crate::ca::init::{self, BACKDATE_SECONDS, Created, NewKey};
-use crate::ca::load::open_key;
+use crate::ca::load::{is_signed_by, open_key};
 use crate::ca::make::{CaProfile, Signer, Unsigned, organization, spki};
 use crate::ca::path::{self, UriHost};
 use crate::ca::secret::PassphraseSource;
@@ -115,8 +115,14 @@ impl IntermediatePlan {
     async fn certify(&self, key: &dyn CaKey, root: &dyn CaKey) -> Result<CaCertificate, CaError> {
         let signer = Signer::Ca(&self.root);
         let unsigned = Unsigned::certificate(&self.profile, &spki(key), signer, root)?;
-        CaCertificate::from_der(unsigned.sign(root).await?)
-            .map_err(|problem| CaError::BadResult { problem })
+        let made = CaCertificate::from_der(unsigned.sign(root).await?)
+            .map_err(|problem| CaError::BadResult { problem })?;
+        if is_signed_by(&made, &self.root) {
+            return Ok(made);
+        }
+        Err(CaError::BadResult {
+            problem: "the root's subject cannot be repeated byte for byte as its issuer",
+        })
     }
 }
 

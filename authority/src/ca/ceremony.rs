@@ -20,13 +20,14 @@ use zeroize::Zeroizing;
 
 pub use self::plan::{Plan, PlanOptions, Signed};
 pub use self::transcript::{Statement, Transcript, TranscriptError};
+use crate::ca::crl::{self, CrlError};
 use crate::ca::init::{self, Created, NewKey, io_error};
 use crate::ca::key::CaKey;
 use crate::ca::load::open_key;
 use crate::ca::make::{CaProfile, Unsigned, organization, spki};
 use crate::ca::next::{self, CSR_LABEL};
 use crate::ca::{
-    CaCertificate, CaError, KeyAlgorithm, PassphraseSource, Pkcs11Uri, load_with, names,
+    CaCertificate, CaError, KeyAlgorithm, PassphraseSource, Pkcs11Uri, files, load_with, names,
 };
 use crate::issue::{CsrError, VerifiedCsr};
 use crate::upstream::{SigningRequest, UpstreamError, answer};
@@ -81,6 +82,9 @@ pub enum CeremonyError {
     /// The certificate does not fit.
     #[error("the certificate is refused")]
     Certificate(#[source] UpstreamError),
+    /// The root's revocation list is no good.
+    #[error("the root's revocation list is refused")]
+    Crl(#[source] CrlError),
     /// The transcript does not fit.
     #[error("the transcript is refused")]
     Transcript(#[from] TranscriptError),
@@ -168,6 +172,8 @@ pub struct Returned<'a> {
     pub root: &'a str,
     /// The transcript, as it was written.
     pub transcript: &'a str,
+    /// The root's revocation list, PEM, if it made one.
+    pub crl: Option<&'a str>,
 }
 
 /// Where a certificate went.
@@ -221,6 +227,9 @@ pub fn finish(
         answer::parse(returned.certificate, &request).map_err(CeremonyError::Certificate)?;
     let statement = transcript.verify(&root)?;
     statement.check(&signed.certificate, &root, &request.csr_pem)?;
+    if let Some(crl) = returned.crl {
+        crl::check(crl, &[&signed.certificate, &root], now).map_err(CeremonyError::Crl)?;
+    }
     let Some(current) = current else {
         let certificate: String = std::iter::once(&signed.certificate)
             .chain(&signed.upper)
@@ -229,16 +238,21 @@ pub fn finish(
         let key_text = fs::read_to_string(&key_path)
             .map(Zeroizing::new)
             .map_err(io_error("read", &key_path))?;
-        let contents = [
+        let mut contents = vec![
             (names::ROOT_CERTIFICATE, root.pem()),
             (names::INTERMEDIATE_KEY, key_text.as_str()),
             (names::INTERMEDIATE_CERTIFICATE, certificate.as_str()),
         ];
+        contents.extend(returned.crl.map(|crl| (crl::FILE, crl)));
         init::publish_files(&folder, &contents)?;
         // The CA has the key now; what stays here is never read again.
         fs::remove_dir_all(&waiting).ok();
         return Ok(Finished::Made);
     };
+    if let Some(crl) = returned.crl {
+        let path = folder.join(crl::FILE);
+        files::replace_public(&path, crl.as_bytes()).map_err(io_error("write", &path))?;
+    }
     next::store(&folder, &signed)?;
     if is_running {
         return Ok(Finished::HandedOver);

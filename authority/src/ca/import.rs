@@ -492,8 +492,14 @@ impl Import {
         path::check(&[root], &profile.candidate(&id), now).map_err(ImportError::Path)?;
         let unsigned = Unsigned::certificate(&profile, &spki(key), Signer::Ca(root), &self.key)?;
         let signature = self.key.sign_now(unsigned.bytes()).map_err(CaError::Sign)?;
-        CaCertificate::from_der(unsigned.signed(&signature))
-            .map_err(|problem| CaError::BadResult { problem }.into())
+        let made = CaCertificate::from_der(unsigned.signed(&signature))
+            .map_err(|problem| CaError::BadResult { problem })?;
+        if is_signed_by(&made, root) {
+            return Ok(made);
+        }
+        Err(ImportError::UnusableSubject {
+            subject: root.subject().to_owned(),
+        })
     }
 }
 

@@ -261,11 +261,9 @@ impl Keeper {
             Ok(Some(stored)) => return Ok(stored),
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(
-                    error = chain(&error),
-                    "what was prepared is no good; begun anew"
-                );
-                next::abandon(&self.folder)?;
+                // Key and request stay: they may be on their way to somebody who signs.
+                next::discard(&self.folder)?;
+                return Err(error.into());
             }
         }
         let options = next::NextOptions {

@@ -96,6 +96,7 @@ fn finish(
         certificate: signed.certificate.pem(),
         root,
         transcript,
+        crl: signed.crl.as_deref(),
     };
     ceremony::finish(
         data,
@@ -142,6 +143,14 @@ async fn an_offline_root_signs_the_first_intermediate_and_the_next_without_a_res
         Finished::Made
     );
     assert!(!data.join("ca/root.key").exists() && !data.join("ca-pending").exists());
+    // With the root's list from the ceremony there is one for every CA, without the root's key.
+    let options = ca::export::ExportOptions {
+        with_key: false,
+        crl_seconds: 86_400,
+    };
+    let ca_folder = data.join("ca");
+    let export = ca::export::Export::prepare(&ca_folder, &NONE, &options, real_now());
+    assert!(export.await.unwrap().without_crl().is_empty());
     openssl_reads_crl(&signed, dir.path());
 
     let authority = Authority::start_in(dir, |settings: &mut Settings| {

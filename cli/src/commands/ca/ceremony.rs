@@ -152,10 +152,13 @@ fn finish(
     let [certificate, root, transcript] =
         [CERTIFICATE, ROOT, TRANSCRIPT].map(|name| read(&from.join(name)));
     let (certificate, root, transcript) = (certificate?, root?, transcript?);
+    let crl_path = from.join(CRL);
+    let crl = crl_path.exists().then(|| read(&crl_path)).transpose()?;
     let returned = Returned {
         certificate: &certificate,
         root: &root,
         transcript: &transcript,
+        crl: crl.as_deref(),
     };
     let passphrase = source(passphrase, "passphrase of the intermediate's key")?;
     let is_running = authority::is_running(data_dir);
