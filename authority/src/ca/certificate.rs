@@ -96,7 +96,7 @@ impl CaCertificate {
         Self::from_der(der).map_err(bad)
     }
 
-    /// Reads all certificates of a PEM file, at most [`MAX_CHAIN`].
+    /// Reads all certificates of a PEM file, at most eight.
     ///
     /// # Errors
     /// As [`read`](Self::read).
