@@ -22,13 +22,14 @@ use tonic::transport::Server;
 pub use self::error::ServeError;
 pub(crate) use self::parts::Parts;
 use crate::bundles::Bundles;
+use crate::ca::keeper::{CaReport, Keeper};
 use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, WriterTask};
 use crate::issue::Issuance;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
 use crate::serve::admin::AdminApi;
 use crate::serve::admin_socket;
-use crate::serve::agents::{AgentApi, announce_list_keys};
+use crate::serve::agents::{AgentApi, announce_issuers, announce_list_keys};
 use crate::serve::certificates::CertificateApi;
 use crate::serve::listener;
 use crate::serve::own_certificate;
@@ -52,6 +53,7 @@ pub struct Ready {
 #[derive(Debug)]
 pub struct Running {
     ready: Ready,
+    ca: watch::Receiver<Arc<CaReport>>,
     stopping: DropGuard,
     tasks: JoinSet<&'static str>,
     inventory: Inventory,
@@ -64,6 +66,12 @@ impl Running {
     #[must_use]
     pub const fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// How the CA goes, and each change of that.
+    #[must_use]
+    pub fn ca(&self) -> watch::Receiver<Arc<CaReport>> {
+        self.ca.clone()
     }
 
     /// Waits until a part stops by itself, which it should not.
@@ -88,6 +96,7 @@ impl Running {
             writer,
             data_dir,
             ready,
+            ca: _,
         } = self;
         drop(stopping);
         let finished = async { while tasks.join_next().await.is_some() {} };
@@ -115,6 +124,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         issuance,
         writer,
         data_dir,
+        ca,
     } = Parts::open(&settings).await?;
     let listener = bind(settings.listen).await?;
     let address = listener.local_addr().map_err(|source| ServeError::Bind {
@@ -134,6 +144,14 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let serving = Arc::new(ServingCertificate::new(own.key));
     let tls = tls::server_config(issuance.issuer().root().der(), Arc::clone(&serving))?;
 
+    let keeper = Keeper::new(
+        issuance.clone(),
+        settings.path(names::CA_DIR),
+        settings.ca.clone(),
+        ca,
+    );
+    let ca_report = keeper.watch();
+
     let stopping = CancellationToken::new();
     let (entries, _) = watch::channel(0);
     let agents = agent_api(
@@ -148,6 +166,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         issuance: issuance.clone(),
         publisher: Arc::clone(&publisher),
         bundles: Arc::clone(&bundles),
+        ca: ca_report.clone(),
         entries,
         listen_address: address.to_string(),
         admin_socket: ready.admin_socket.clone(),
@@ -157,6 +176,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let certificates = CertificateApi::new(issuance.clone());
     let period = Duration::from_secs(settings.deny_list_period_seconds);
     let bundle = agents.bundle.clone();
+    let agents_bundle = agents.bundle.clone();
 
     let mut tasks = JoinSet::new();
     tasks.spawn(serve_grpc(
@@ -170,6 +190,10 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         let announce = || announce_list_keys(&bundle, &publisher);
         publisher.run(period, announce).await;
     }));
+    let issuers = agents_bundle;
+    tasks.spawn(until(stopping.clone(), "CA", async move {
+        keeper.run(|pems| announce_issuers(&issuers, pems)).await;
+    }));
     tasks.spawn(until(stopping.clone(), "policy bundles", async move {
         bundles.run().await;
     }));
@@ -181,6 +205,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tracing::info!(%address, admin = %ready.admin_socket.display(), "listening");
     Ok(Running {
         ready,
+        ca: ca_report,
         stopping: stopping.drop_guard(),
         tasks,
         inventory,

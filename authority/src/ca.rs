@@ -8,17 +8,38 @@ use std::path::PathBuf;
 
 use identity::UnixTime;
 
-pub use self::certificate::CaCertificate;
-pub use self::init::{CaInit, Created, init};
-pub use self::key::{CaKey, CaKeyError, FileKey, KeyAlgorithm, UnknownKeyAlgorithm};
-pub use self::load::{CertificateAuthority, load};
+pub use self::certificate::{CaCertificate, Weakness};
+pub use self::encrypt::{Encrypted, encrypt_keys};
+pub use self::init::{CaInit, CaOptions, Created, init, init_with};
+pub use self::key::{CaKey, CaKeyError, Custody, FileKey, KeyAlgorithm, UnknownKeyAlgorithm};
+pub use self::load::{CertificateAuthority, load, load_with, open_key};
+pub use self::make::CaProfile;
+pub use self::path::{NameConstraint, PathError, UriHost};
+pub use self::pkcs11::{Pkcs11Error, Pkcs11Key, Pkcs11Uri};
+pub use self::secret::{Passphrase, PassphraseError, PassphraseSource, SecretError};
+pub use self::settings::CaSettings;
+pub(crate) use self::settings::log_custody;
 use crate::crypto::NoRandomness;
 
+pub mod below;
+pub mod ceremony;
 mod certificate;
+pub mod crl;
+pub(crate) mod der;
+mod encrypt;
+pub mod export;
 pub(crate) mod files;
-mod init;
+pub mod import;
+pub(crate) mod init;
+pub mod keeper;
 mod key;
-mod load;
+pub(crate) mod load;
+pub(crate) mod make;
+pub(crate) mod next;
+pub mod path;
+pub mod pkcs11;
+mod secret;
+mod settings;
 
 /// File names inside the CA folder.
 pub mod names {
@@ -30,6 +51,11 @@ pub mod names {
     pub const INTERMEDIATE_CERTIFICATE: &str = "intermediate.pem";
     /// The intermediate's private key, PKCS#8 PEM.
     pub const INTERMEDIATE_KEY: &str = "intermediate.key";
+
+    /// The file of the key of a later generation's intermediate, named by its key id.
+    pub(crate) fn generation_key(certificate: &super::CaCertificate) -> String {
+        format!("intermediate-{}.key", hex::encode(certificate.key_id()))
+    }
 
     /// All of them.
     pub(crate) const ALL: [&str; 4] = [
@@ -62,6 +88,21 @@ pub enum CaError {
     )]
     Missing {
         /// The folder.
+        path: PathBuf,
+    },
+    /// There is something where a folder was to be made.
+    #[error("{} exists already; it was left as it is", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A ceremony was started and not finished; a root made now would be another one.
+    #[error(
+        "the intermediate in {} waits for its certificate: finish the ceremony, or remove the folder to make a root here",
+        path.display()
+    )]
+    CeremonyPending {
+        /// Its folder.
         path: PathBuf,
     },
     /// A certificate file does not hold one CA certificate.
@@ -132,6 +173,31 @@ pub enum CaError {
     /// No random serial number.
     #[error(transparent)]
     NoRandomness(#[from] NoRandomness),
+    /// A name that a subject cannot hold.
+    #[error(
+        "the {field} {found:?} cannot be: expected 1 to 64 characters, none of them a control character"
+    )]
+    BadName {
+        /// Which one.
+        field: &'static str,
+        /// The name.
+        found: String,
+    },
+    /// What is to be signed would not validate; nothing was signed.
+    #[error("the CA certificate would not validate")]
+    Path(#[from] PathError),
+    /// No key could be made.
+    #[error("cannot make the CA's key")]
+    NewKey(#[source] CaKeyError),
+    /// A key gave no signature.
+    #[error("the CA's key gave no signature")]
+    Sign(#[source] CaKeyError),
+    /// What was made is no CA certificate: a fault of ours.
+    #[error("the certificate that was made is none: {problem}")]
+    BadResult {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A date that X.509 cannot hold.
     #[error("{time} is not a date a certificate can hold")]
     BadDate {

@@ -153,6 +153,14 @@ impl DataDir {
     }
 }
 
+/// Whether an authority runs on the data folder `path`: another process holds its lock. False where
+/// there is no folder.
+#[must_use]
+pub fn is_running(path: &Path) -> bool {
+    File::open(path.join(names::LOCK))
+        .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Removes `entry` if it is an unfinished CA folder or list key, and its owner's (ours) alone; true
 /// if it was. Of a folder only our own files go, so that one with anything else in it stays.
 fn sweep_one(entry: &DirEntry) -> io::Result<bool> {

@@ -17,6 +17,7 @@ pub use self::profile::ProfileError;
 pub use self::refusal::{ProofFault, Refusal, RefusalClass};
 pub use self::serial::{SerialNumber, random_serial};
 pub use self::sign::{IssuedSvid, Issuer, SignError};
+pub use self::slot::IssuerSlot;
 use crate::clock::Clock;
 use crate::crypto::NoRandomness;
 use crate::inventory::{
@@ -34,12 +35,13 @@ pub(crate) mod profile;
 pub(crate) mod refusal;
 pub(crate) mod serial;
 pub(crate) mod sign;
+pub(crate) mod slot;
 
 /// The issuing path.
 #[derive(Clone, Debug)]
 pub struct Issuance {
     policy: Arc<IssuancePolicy>,
-    issuer: Arc<Issuer>,
+    issuer: IssuerSlot,
     inventory: Inventory,
     clock: Arc<dyn Clock>,
 }
@@ -92,7 +94,7 @@ impl Issuance {
     ) -> Self {
         Self {
             policy: Arc::new(policy),
-            issuer: Arc::new(issuer),
+            issuer: IssuerSlot::new(issuer),
             inventory,
             clock,
         }
@@ -104,9 +106,15 @@ impl Issuance {
         &self.policy
     }
 
-    /// The issuer.
+    /// The issuer in use.
     #[must_use]
-    pub fn issuer(&self) -> &Issuer {
+    pub fn issuer(&self) -> Arc<Issuer> {
+        self.issuer.current()
+    }
+
+    /// Where the issuer in use can be exchanged.
+    #[must_use]
+    pub const fn issuer_slot(&self) -> &IssuerSlot {
         &self.issuer
     }
 
@@ -214,11 +222,11 @@ impl Issuance {
             wish,
             standing,
         };
-        let grant = self
-            .policy
-            .authorize(application, self.issuer.validity(), now)?;
-        let svid = self.issuer.issue(grant, random_serial()?, now).await?;
-        self.record(by, svid, &spki_sha256, now).await
+        // From here to the answer one issuer, whatever is taken into use meanwhile.
+        let issuer = self.issuer();
+        let grant = self.policy.authorize(application, issuer.validity(), now)?;
+        let svid = issuer.issue(grant, random_serial()?, now).await?;
+        self.record(by, &issuer, svid, &spki_sha256, now).await
     }
 
     /// What the record says about the request.
@@ -262,6 +270,7 @@ impl Issuance {
     async fn record(
         &self,
         by: &Caller,
+        issuer: &Issuer,
         svid: IssuedSvid,
         spki_sha256: &str,
         now: UnixTime,
@@ -282,7 +291,7 @@ impl Issuance {
             },
         };
         let issued = Issued {
-            chain: self.issuer.chain(&svid.der),
+            chain: issuer.chain(&svid.der),
             serial: svid.serial.to_string(),
             spiffe_id: svid.spiffe_id.clone(),
             not_after: svid.not_after,
@@ -351,13 +360,19 @@ impl Issuance {
             der,
             spiffe_id,
             not_after,
+            issuer_sha256,
             ..
         } = certificate;
         if state != CertificateState::Good {
             return Err(Refusal::Proof(ProofFault::CertificateNotGood { state }).into());
         }
+        // Of an issuer from before a restart the answer cannot be given again; a new token can.
+        let issuer = self
+            .issuer
+            .by_sha256(&issuer_sha256)
+            .ok_or(Refusal::Proof(ProofFault::TokenExpired))?;
         Ok(Issued {
-            chain: self.issuer.chain(&der),
+            chain: issuer.chain(&der),
             serial: serial.to_owned(),
             spiffe_id,
             not_after,

@@ -10,7 +10,7 @@
 
 pub use crate::app::{Ready, Running, ServeError, serve, start};
 pub use crate::crypto::{AwsLcVerifier, NoRandomness};
-pub use crate::data_dir::DataDirError;
+pub use crate::data_dir::{DataDirError, is_running};
 pub use crate::serve::admin_socket::AdminSocketError;
 pub use crate::serve::own_certificate::OwnCertificateError;
 pub use crate::serve::tls::TlsError;
@@ -23,6 +23,7 @@ pub mod clock;
 pub mod inventory;
 pub mod issue;
 pub mod revoke;
+pub mod upstream;
 
 mod app;
 mod crypto;

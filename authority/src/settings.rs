@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use identity::{SpiffeId, TrustDomain};
 
-use crate::ca::KeyAlgorithm;
+use crate::ca::{CaSettings, KeyAlgorithm};
 use crate::clock::{Clock, SystemClock};
 use crate::issue::Lifetimes;
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub deny_list_life_seconds: i64,
     /// Kind of the CA's keys, where they must be made.
     pub key_algorithm: KeyAlgorithm,
+    /// The CA: custody, renewal, upstream.
+    pub ca: CaSettings,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -81,6 +83,7 @@ impl Settings {
             deny_list_period_seconds: 10,
             deny_list_life_seconds: 60,
             key_algorithm: KeyAlgorithm::default(),
+            ca: CaSettings::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -121,6 +124,9 @@ impl Settings {
                 period,
                 "at least 1 s, no more than its life",
             );
+        }
+        if let Some((setting, found, expected)) = self.ca.wrong() {
+            return wrong(setting, found, expected);
         }
         if self.list_signer_id().is_none() {
             return Err(SettingsError {

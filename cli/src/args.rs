@@ -6,15 +6,20 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 
+pub(crate) use ca::{
+    CaCommand, CaInitArgs, CaKeyAlgorithm, CeremonyCommand, CeremonySignArgs, ExportArgs,
+    ImportArgs, IntermediateArgs, PassphraseArgs,
+};
 pub(crate) use policy::{
     CheckArgs, DiffArgs, ExplainArgs, LintArgs, LintFormat, PathForm, PolicyCommand,
     Protocol as PolicyProtocol, ProxyKind, PublishArgs, RequestArgs, ScopeArgs, SourceArgs,
     TestArgs, TestFormat, Threshold,
 };
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
-pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
+pub(crate) use servers::{AgentCommand, AuthorityCommand, KeyAlgorithm};
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
+mod ca;
 mod policy;
 mod record;
 mod servers;

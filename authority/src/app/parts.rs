@@ -17,6 +17,7 @@ pub(crate) struct Parts {
     pub(crate) issuance: Issuance,
     pub(crate) writer: WriterTask,
     pub(crate) data_dir: DataDir,
+    pub(crate) ca: CertificateAuthority,
 }
 
 impl Parts {
@@ -33,10 +34,9 @@ impl Parts {
         )
         .await?;
         let now = settings.clock.now();
-        inventory.record_issuer(authority.root.clone(), now).await?;
-        inventory
-            .record_issuer(authority.intermediate.clone(), now)
-            .await?;
+        for certificate in authority.chain() {
+            inventory.record_issuer(certificate.clone(), now).await?;
+        }
         let too_long = || SettingsError {
             setting: "the trust domain",
             found: settings.trust_domain.to_string(),
@@ -50,11 +50,12 @@ impl Parts {
             server_names(settings.listen),
         );
         let clock = Arc::clone(&settings.clock);
-        let issuance = Issuance::new(policy, Issuer::new(authority), inventory, clock);
+        let issuance = Issuance::new(policy, Issuer::new(authority.clone()), inventory, clock);
         Ok(Self {
             issuance,
             writer,
             data_dir,
+            ca: authority,
         })
     }
 }
@@ -67,16 +68,29 @@ fn open_ca(settings: &Settings) -> Result<CertificateAuthority, ServeError> {
     if gone(&dir) && !gone(&settings.path(names::DATABASE)) {
         return Err(CaError::Missing { path: dir }.into());
     }
+    if gone(&dir) && settings.path(ca::ceremony::PENDING_DIR).exists() {
+        return Err(CaError::CeremonyPending {
+            path: settings.path(ca::ceremony::PENDING_DIR),
+        }
+        .into());
+    }
     let wanted = CaInit {
         trust_domain: settings.trust_domain.clone(),
         key_algorithm: settings.key_algorithm,
         generation: 1,
         now: settings.clock.now(),
     };
-    if ca::init(&dir, &wanted)? == ca::Created::Made {
+    let made = if gone(&dir) {
+        ca::init_with(&dir, &wanted, &settings.ca.options()?)?
+    } else {
+        ca::Created::AlreadyThere
+    };
+    if made == ca::Created::Made {
         tracing::info!(path = %dir.display(), "made a new root and intermediate");
     }
-    let authority = ca::load(&dir, settings.clock.now())?;
+    let passphrase = &settings.ca.passphrase;
+    let authority = ca::load_with(&dir, settings.clock.now(), passphrase)?;
+    ca::log_custody(&authority);
     let bundle = settings.path(names::BUNDLE);
     files::replace_public(&bundle, authority.root.pem().as_bytes()).map_err(|source| {
         CaError::Io {

@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use identity::UnixTime;
 use identity::pem;
-use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
+use identity::{TrustDomain, UnixTime};
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Name;
 
 use crate::ca::CaError;
-use crate::crypto::sha256_hex;
+use crate::ca::path::Limits;
+use crate::crypto::{EcCurve, sha256_hex};
 
 /// A CA certificate. The facts are read once and kept beside the DER.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,6 +27,52 @@ pub struct CaCertificate {
     spki_der: Vec<u8>,
     public_key: Vec<u8>,
     key_id: Vec<u8>,
+    limits: Limits,
+    signs_crls: bool,
+    weakness: Option<Weakness>,
+}
+
+/// What makes a CA certificate too weak to take over from somebody.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Weakness {
+    /// Signed with a digest that can be forged.
+    Digest {
+        /// Its name: MD5, SHA-1 …
+        name: &'static str,
+    },
+    /// Signed by an algorithm that is not supported.
+    UnknownSignature {
+        /// Its object identifier.
+        oid: String,
+    },
+    /// An RSA key that is too short.
+    ShortRsa {
+        /// Its length, in bits.
+        bits: usize,
+    },
+    /// A key that is neither RSA nor ECDSA on P-256 or P-384.
+    UnknownKey {
+        /// Its object identifier.
+        oid: String,
+    },
+}
+
+impl std::fmt::Display for Weakness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Digest { name } => write!(f, "it is signed with {name}"),
+            Self::UnknownSignature { oid } => {
+                write!(f, "it is signed by an unsupported algorithm, {oid}")
+            }
+            Self::ShortRsa { bits } => {
+                write!(f, "its RSA key has {bits} bits, expected 2048 to 8192")
+            }
+            Self::UnknownKey { oid } => write!(
+                f,
+                "its key is of an unsupported kind, {oid}; expected RSA, or ECDSA on P-256 or P-384"
+            ),
+        }
+    }
 }
 
 impl CaCertificate {
@@ -48,6 +96,32 @@ impl CaCertificate {
         Self::from_der(der).map_err(bad)
     }
 
+    /// Reads all certificates of a PEM file, at most eight.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_all(path: &Path) -> Result<Vec<Self>, CaError> {
+        let text = fs::read_to_string(path).map_err(|source| CaError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::all_from_pem(&text).map_err(|problem| CaError::BadCertificate {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    /// All certificates of a PEM text; on refusal says what is wrong with it.
+    pub(crate) fn all_from_pem(text: &str) -> Result<Vec<Self>, &'static str> {
+        let ders = pem::blocks(text, pem::CERTIFICATE, MAX_PEM_BYTES)
+            .map_err(|_bad| "it is not PEM certificates and nothing else")?;
+        if ders.len() > MAX_CHAIN {
+            return Err("it holds more than eight certificates");
+        }
+        ders.into_iter().map(Self::from_der).collect()
+    }
+
     /// Parses a DER certificate; on refusal says what is wrong with it.
     pub(crate) fn from_der(der: Vec<u8>) -> Result<Self, &'static str> {
         let (rest, certificate) = X509Certificate::from_der(&der)
@@ -56,6 +130,11 @@ impl CaCertificate {
             return Err("bytes follow the certificate");
         }
         let key_id = ca_key_id(&certificate)?;
+        let limits = Limits::of(&certificate)?;
+        let signs_crls = certificate
+            .key_usage()
+            .is_ok_and(|usage| usage.is_some_and(|usage| usage.value.crl_sign()));
+        let weakness = weakness(&certificate);
         let validity = certificate.validity();
         let pem = pem::encode(&der, pem::CERTIFICATE);
         Ok(Self {
@@ -69,6 +148,9 @@ impl CaCertificate {
             spki_der: certificate.public_key().raw.to_vec(),
             public_key: certificate.public_key().subject_public_key.data.to_vec(),
             key_id,
+            limits,
+            signs_crls,
+            weakness,
             der,
         })
     }
@@ -77,6 +159,51 @@ impl CaCertificate {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// The trust domain of its SPIFFE ID (X509-SVID §4.2); `None` if it has none.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<TrustDomain> {
+        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
+        let names = parsed.subject_alternative_name().ok()??;
+        let mut uris = names
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
+                _ => None,
+            });
+        uris.next()?.parse().ok()
+    }
+
+    /// What it lets certificates below it be.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Other name constraints than it has.
+    #[cfg(test)]
+    pub(crate) fn set_constraints(
+        &mut self,
+        permitted: Vec<crate::ca::NameConstraint>,
+        excluded: Vec<crate::ca::NameConstraint>,
+    ) {
+        self.limits.permitted = permitted;
+        self.limits.excluded = excluded;
+    }
+
+    /// Whether its key usage has cRLSign.
+    #[must_use]
+    pub const fn signs_crls(&self) -> bool {
+        self.signs_crls
+    }
+
+    /// What makes it too weak to be imported; `None` if nothing does.
+    #[must_use]
+    pub const fn weakness(&self) -> Option<&Weakness> {
+        self.weakness.as_ref()
     }
 
     /// The certificate, one PEM block with a newline at its end.
@@ -170,6 +297,26 @@ fn ca_key_id(certificate: &X509Certificate<'_>) -> Result<Vec<u8>, &'static str>
     }
 }
 
+/// Of signature and key what is too weak or not supported.
+fn weakness(certificate: &X509Certificate<'_>) -> Option<Weakness> {
+    let algorithm = &certificate.signature_algorithm;
+    let text = algorithm.algorithm.to_id_string();
+    if let Some((_, name)) = WEAK_SIGNATURES.iter().find(|(weak, _)| *weak == text) {
+        return Some(Weakness::Digest { name });
+    }
+    if crate::issue::csr::signature_algorithm(algorithm).is_none() {
+        return Some(Weakness::UnknownSignature { oid: text });
+    }
+    let key = certificate.public_key();
+    if let Ok(PublicKey::RSA(rsa)) = key.parsed() {
+        let bits = rsa.modulus.iter().skip_while(|octet| **octet == 0).count() * 8;
+        return (!(2048..=8192).contains(&bits)).then_some(Weakness::ShortRsa { bits });
+    }
+    EcCurve::of(key).is_none().then(|| Weakness::UnknownKey {
+        oid: key.algorithm.algorithm.to_id_string(),
+    })
+}
+
 /// A name as RFC 4514 writes it: last relative name first, joined with commas.
 fn rfc4514(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = name
@@ -204,5 +351,19 @@ fn escape(value: &str) -> String {
     text
 }
 
+/// Signature algorithms with a digest that can be forged, or is too short.
+const WEAK_SIGNATURES: [(&str, &str); 9] = [
+    ("1.2.840.113549.1.1.2", "MD2"),
+    ("1.2.840.113549.1.1.3", "MD4"),
+    ("1.2.840.113549.1.1.4", "MD5"),
+    ("1.3.14.3.2.25", "MD5"),
+    ("1.2.840.113549.1.1.5", "SHA-1"),
+    ("1.3.14.3.2.29", "SHA-1"),
+    ("1.2.840.10045.4.1", "SHA-1"),
+    ("1.2.840.113549.1.1.14", "SHA-224"),
+    ("1.2.840.10045.4.3.1", "SHA-224"),
+];
+/// Most CA certificates in one file.
+pub(crate) const MAX_CHAIN: usize = 8;
 /// Far beyond any certificate; keeps a wrong file from being read as one.
 const MAX_PEM_BYTES: usize = 64 * 1024;

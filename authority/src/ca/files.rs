@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::crypto::{NoRandomness, random_bytes};
@@ -23,11 +23,31 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_new(path, bytes, 0o600)
 }
 
+/// Changes the mode of a file.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
 /// Puts `bytes` at `path`, replacing what was there at once and durably, readable by everybody.
 ///
 /// # Errors
 /// What the system says.
 pub(crate) fn replace_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o644)
+}
+
+/// Puts `bytes` at `path`, replacing what was there at once and durably, for its owner alone.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o600)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let name = path.file_name();
     let mut name = name.ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
@@ -37,7 +57,7 @@ pub(crate) fn replace_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    write_new(&temporary, bytes, 0o644)?;
+    write_new(&temporary, bytes, mode)?;
     fs::rename(&temporary, path)?;
     sync_parent(path)
 }

@@ -5,17 +5,13 @@ use std::io;
 use std::path::Path;
 
 use identity::{TrustDomain, UnixTime};
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
-};
-use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::ca::key::KeyAlgorithm;
-use crate::ca::{CaError, files, names};
-use crate::crypto::sha256_hex;
-use crate::issue::serial::random_serial;
+use crate::ca::key::{CaKey, FileKey, KeyAlgorithm};
+use crate::ca::make::{CaProfile, Signer, Unsigned, organization, spki};
+use crate::ca::pkcs11::{Pkcs11Key, Pkcs11Uri};
+use crate::ca::secret::Passphrase;
+use crate::ca::{CaCertificate, CaError, files, names};
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -29,6 +25,42 @@ pub struct CaInit {
     pub generation: u32,
     /// The time now.
     pub now: UnixTime,
+}
+
+/// What may be said beside it; the defaults are what [`init`] makes.
+#[derive(Clone, Debug)]
+pub struct CaOptions {
+    /// Organization of both subjects; the trust domain if none is given.
+    pub organization: Option<String>,
+    /// First words of both common names; `Root CA G1` and `Intermediate CA G1` follow.
+    pub name: String,
+    /// Validity of the root, seconds.
+    pub root_seconds: i64,
+    /// Validity of the intermediate, seconds.
+    pub intermediate_seconds: i64,
+    /// CA certificates that may follow the root; at least the intermediate.
+    pub root_path_length: u8,
+    /// Encrypts both keys.
+    pub passphrase: Option<Passphrase>,
+    /// Token to make the root's key in.
+    pub root_token: Option<Pkcs11Uri>,
+    /// Token to make the intermediate's key in.
+    pub intermediate_token: Option<Pkcs11Uri>,
+}
+
+impl Default for CaOptions {
+    fn default() -> Self {
+        Self {
+            organization: None,
+            name: "Countersign".to_owned(),
+            root_seconds: ROOT_SECONDS,
+            intermediate_seconds: INTERMEDIATE_SECONDS,
+            root_path_length: ROOT_PATH_LENGTH,
+            passphrase: None,
+            root_token: None,
+            intermediate_token: None,
+        }
+    }
 }
 
 /// Whether [`init`] made the CA.
@@ -50,11 +82,28 @@ pub enum Created {
 /// # Errors
 /// [`CaError`] if keys, certificates or files cannot be made.
 pub fn init(dir: &Path, wanted: &CaInit) -> Result<Created, CaError> {
+    init_with(dir, wanted, &CaOptions::default())
+}
+
+/// [`init`] with names, lifetimes and custody of one's own.
+///
+/// Two that race for keys in a token have the second refused by the first one's labels.
+///
+/// # Errors
+/// [`CaError`], also of a token.
+pub fn init_with(dir: &Path, wanted: &CaInit, options: &CaOptions) -> Result<Created, CaError> {
     if exists(dir)? {
         return Ok(Created::AlreadyThere);
     }
+    let hierarchy = Hierarchy::generate(wanted, options)?;
+    publish_files(dir, &hierarchy.files())
+}
+
+/// Puts a folder with `contents` (name, text) at `dir` unless there is something: whole, durable, its
+/// owner's alone.
+pub(crate) fn publish_files(dir: &Path, contents: &[(&str, &str)]) -> Result<Created, CaError> {
     let temporary = files::unfinished(dir)?;
-    let made = write_all(&temporary, wanted).and_then(|()| publish(&temporary, dir));
+    let made = write_all(&temporary, contents).and_then(|()| publish(&temporary, dir));
     if !matches!(made, Ok(Created::Made)) {
         // Best effort: what is left behind is never read.
         fs::remove_dir_all(&temporary).ok();
@@ -66,18 +115,9 @@ fn exists(path: &Path) -> Result<bool, CaError> {
     path.try_exists().map_err(io_error("look for", path))
 }
 
-fn write_all(dir: &Path, wanted: &CaInit) -> Result<(), CaError> {
-    let hierarchy = Hierarchy::generate(wanted)?;
+fn write_all(dir: &Path, contents: &[(&str, &str)]) -> Result<(), CaError> {
     files::create_private_dir(dir).map_err(io_error("create", dir))?;
-    for (name, text) in [
-        (names::ROOT_KEY, hierarchy.root_key.as_str()),
-        (names::ROOT_CERTIFICATE, hierarchy.root_pem.as_str()),
-        (names::INTERMEDIATE_KEY, hierarchy.intermediate_key.as_str()),
-        (
-            names::INTERMEDIATE_CERTIFICATE,
-            hierarchy.intermediate_pem.as_str(),
-        ),
-    ] {
+    for (name, text) in contents {
         let path = dir.join(name);
         files::write_private(&path, text.as_bytes()).map_err(io_error("write", &path))?;
     }
@@ -108,7 +148,7 @@ fn publish(from: &Path, to: &Path) -> Result<Created, CaError> {
     }
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaError {
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaError {
     let path = path.to_owned();
     move |source| CaError::Io {
         action,
@@ -117,7 +157,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaEr
     }
 }
 
-/// A root and an intermediate, PEM.
+/// A root and an intermediate: the texts of their files.
 struct Hierarchy {
     root_key: Zeroizing<String>,
     root_pem: String,
@@ -126,90 +166,135 @@ struct Hierarchy {
 }
 
 impl Hierarchy {
-    fn generate(wanted: &CaInit) -> Result<Self, CaError> {
-        let root_key = generate_key(wanted.key_algorithm)?;
-        let root = ca_params(wanted, "Root", ROOT_PATH_LENGTH, ROOT_SECONDS)?;
-        let failed = |what| move |source| CaError::Generate { what, source };
-        let root_certificate = root
-            .self_signed(&root_key)
-            .map_err(failed("root certificate"))?;
-
-        let intermediate_key = generate_key(wanted.key_algorithm)?;
-        let mut intermediate = ca_params(wanted, "Intermediate", 0, INTERMEDIATE_SECONDS)?;
-        intermediate.use_authority_key_identifier_extension = true;
-        let issuer = Issuer::from_params(&root, &root_key);
-        let intermediate_certificate = intermediate
-            .signed_by(&intermediate_key, &issuer)
-            .map_err(failed("intermediate certificate"))?;
+    fn generate(wanted: &CaInit, options: &CaOptions) -> Result<Self, CaError> {
+        let made = |token| NewKey::make(wanted.key_algorithm, token, options.passphrase.as_ref());
+        let root_key = made(options.root_token.as_ref())?;
+        let profile = profile(wanted, options, "Root")?;
+        let root = root_key.certify(&profile, root_key.key(), Signer::Itself)?;
+        let intermediate_key = made(options.intermediate_token.as_ref())?;
+        let profile = self::profile(wanted, options, "Intermediate")?;
+        let id = wanted.trust_domain.id_string();
+        crate::ca::path::check(&[&root], &profile.candidate(&id), wanted.now)?;
+        let intermediate = root_key.certify(&profile, intermediate_key.key(), Signer::Ca(&root))?;
         Ok(Self {
-            root_key: Zeroizing::new(root_key.serialize_pem()),
-            root_pem: root_certificate.pem(),
-            intermediate_key: Zeroizing::new(intermediate_key.serialize_pem()),
-            intermediate_pem: intermediate_certificate.pem(),
+            root_key: root_key.text,
+            root_pem: root.pem().to_owned(),
+            intermediate_key: intermediate_key.text,
+            intermediate_pem: intermediate.pem().to_owned(),
         })
+    }
+
+    fn files(&self) -> [(&'static str, &str); 4] {
+        [
+            (names::ROOT_KEY, self.root_key.as_str()),
+            (names::ROOT_CERTIFICATE, &self.root_pem),
+            (names::INTERMEDIATE_KEY, &self.intermediate_key),
+            (names::INTERMEDIATE_CERTIFICATE, &self.intermediate_pem),
+        ]
     }
 }
 
-fn generate_key(algorithm: KeyAlgorithm) -> Result<KeyPair, CaError> {
-    match algorithm {
-        KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(algorithm.rcgen()),
-        KeyAlgorithm::Rsa2048 => KeyPair::generate_rsa_for(algorithm.rcgen(), RsaKeySize::_2048),
+/// A key that was made a moment ago, and what its file is to hold: the key, or its URI.
+pub(crate) struct NewKey {
+    key: Box<dyn CaKey>,
+    pub(crate) text: Zeroizing<String>,
+}
+
+impl NewKey {
+    /// Makes a key in a token, or in memory with its PEM text, encrypted if there is a passphrase.
+    pub(crate) fn make(
+        algorithm: KeyAlgorithm,
+        token: Option<&Pkcs11Uri>,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Self, CaError> {
+        if let Some(uri) = token {
+            let key = Pkcs11Key::generate(uri, algorithm)
+                .map_err(|error| CaError::NewKey(error.into()))?;
+            return Ok(Self {
+                key: Box::new(key),
+                text: Zeroizing::new(format!("{uri}\n")),
+            });
+        }
+        let key = FileKey::generate(algorithm).map_err(CaError::NewKey)?;
+        let text = key.to_pem(passphrase).map_err(CaError::NewKey)?;
+        Ok(Self {
+            key: Box::new(key),
+            text,
+        })
     }
-    .map_err(|source| CaError::Generate {
-        what: "CA key",
-        source,
+
+    /// The key.
+    pub(crate) fn key(&self) -> &dyn CaKey {
+        self.key.as_ref()
+    }
+
+    /// Certifies `subject` with this key, waiting for the signature on this thread.
+    fn certify(
+        &self,
+        profile: &CaProfile,
+        subject: &dyn CaKey,
+        signer: Signer<'_>,
+    ) -> Result<CaCertificate, CaError> {
+        let unsigned = Unsigned::certificate(profile, &spki(subject), signer, self.key())?;
+        let signature = sign_here(self.key(), unsigned.bytes()).map_err(CaError::Sign)?;
+        CaCertificate::from_der(unsigned.signed(&signature))
+            .map_err(|problem| CaError::BadResult { problem })
+    }
+}
+
+/// Waits for a signature on this thread: a key in memory gives it at once, a token's comes from a
+/// thread of its own.
+fn sign_here(key: &dyn CaKey, message: &[u8]) -> Result<Vec<u8>, crate::ca::key::CaKeyError> {
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Wake, Waker};
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut signing = key.sign(message);
+    loop {
+        match signing.as_mut().poll(&mut context) {
+            Poll::Ready(signed) => return signed,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn profile(wanted: &CaInit, options: &CaOptions, role: &str) -> Result<CaProfile, CaError> {
+    let is_root = role == "Root";
+    let (path_length, seconds) = if is_root {
+        (options.root_path_length, options.root_seconds)
+    } else {
+        (0, options.intermediate_seconds)
+    };
+    let after = |seconds| {
+        wanted
+            .now
+            .plus_secs(seconds)
+            .ok_or(CaError::BadDate { time: wanted.now })
+    };
+    Ok(CaProfile {
+        trust_domain: wanted.trust_domain.clone(),
+        organization: options
+            .organization
+            .clone()
+            .unwrap_or_else(|| organization(&wanted.trust_domain)),
+        common_name: format!("{} {role} CA G{}", options.name, wanted.generation),
+        path_length,
+        not_before: after(-BACKDATE_SECONDS)?,
+        not_after: after(seconds)?,
+        uri_hosts: Vec::new(),
     })
 }
 
-fn ca_params(
-    wanted: &CaInit,
-    role: &str,
-    path_length: u8,
-    seconds: i64,
-) -> Result<CertificateParams, CaError> {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::OrganizationName, organization(&wanted.trust_domain));
-    name.push(
-        DnType::CommonName,
-        format!("Countersign {role} CA G{}", wanted.generation),
-    );
-    let uri = wanted.trust_domain.id_string();
-    let uri = uri.try_into().map_err(|source| CaError::Generate {
-        what: "CA's trust domain name",
-        source,
-    })?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name = name;
-    params.serial_number = Some(SerialNumber::from_slice(random_serial()?.as_bytes()));
-    params.not_before = date(wanted.now.plus_secs(-BACKDATE_SECONDS), wanted.now)?;
-    params.not_after = date(wanted.now.plus_secs(seconds), wanted.now)?;
-    // X509-SVID §4.2: a signing certificate may carry a SPIFFE ID, then without a path.
-    params.subject_alt_names = vec![SanType::URI(uri)];
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(params)
-}
-
-/// The trust domain as an organization name, which X.520 limits to 64 characters.
-fn organization(trust_domain: &TrustDomain) -> String {
-    let name = trust_domain.as_str();
-    if name.len() <= MAX_ORGANIZATION_BYTES {
-        return name.to_owned();
-    }
-    let digest = sha256_hex(name.as_bytes());
-    let (short, _) = digest.split_at_checked(32).unwrap_or((&digest, ""));
-    format!("trust domain sha256 {short}")
-}
-
-fn date(time: Option<UnixTime>, now: UnixTime) -> Result<OffsetDateTime, CaError> {
-    let time = time.ok_or(CaError::BadDate { time: now })?;
-    OffsetDateTime::from_unix_timestamp(time.as_secs()).map_err(|_range| CaError::BadDate { time })
-}
-
-const MAX_ORGANIZATION_BYTES: usize = 64;
 /// One intermediate below the root, and room for one more level between them.
 const ROOT_PATH_LENGTH: u8 = 1;
 const ROOT_SECONDS: i64 = 3652 * 86_400;
-const INTERMEDIATE_SECONDS: i64 = 365 * 86_400;
+/// Validity of an intermediate where nothing is said.
+pub(crate) const INTERMEDIATE_SECONDS: i64 = 365 * 86_400;
 /// A peer whose clock is behind must accept a CA made a moment ago.
-const BACKDATE_SECONDS: i64 = 3600;
+pub(crate) const BACKDATE_SECONDS: i64 = 3600;

@@ -1,21 +1,18 @@
 //! Keys that sign certificates.
 
 use std::fmt;
-use std::fs;
 use std::io;
-use std::path::Path;
 use std::str::FromStr;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-};
 use futures::future::BoxFuture;
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+
+pub use self::file::FileKey;
+pub(crate) use self::file::is_encrypted;
+use crate::ca::pkcs11::Pkcs11Error;
+use crate::ca::secret::{PassphraseError, SecretError};
+
+mod file;
 
 /// Kind of a CA key.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -24,8 +21,10 @@ pub enum KeyAlgorithm {
     /// ECDSA on P-256, signing with SHA-256.
     #[default]
     EcdsaP256,
-    /// RSA with 2048 bits, signing PKCS#1 v1.5 with SHA-256.
+    /// RSA with 2048 bits or more, signing PKCS#1 v1.5 with SHA-256; new ones have 2048.
     Rsa2048,
+    /// ECDSA on P-384, signing with SHA-384.
+    EcdsaP384,
 }
 
 impl KeyAlgorithm {
@@ -34,6 +33,7 @@ impl KeyAlgorithm {
         match self {
             Self::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             Self::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+            Self::EcdsaP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
         }
     }
 
@@ -41,6 +41,7 @@ impl KeyAlgorithm {
     pub(crate) const fn signature_identifier(self) -> &'static [u8] {
         match self {
             Self::EcdsaP256 => &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2],
+            Self::EcdsaP384 => &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3],
             Self::Rsa2048 => &[
                 0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 11, 5, 0,
             ],
@@ -53,13 +54,14 @@ impl fmt::Display for KeyAlgorithm {
         f.write_str(match self {
             Self::EcdsaP256 => "ecdsa-p256",
             Self::Rsa2048 => "rsa-2048",
+            Self::EcdsaP384 => "ecdsa-p384",
         })
     }
 }
 
 /// A name that is no [`KeyAlgorithm`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("key algorithm {found:?} is not one of ecdsa-p256, rsa-2048")]
+#[error("key algorithm {found:?} is not one of ecdsa-p256, ecdsa-p384, rsa-2048")]
 pub struct UnknownKeyAlgorithm {
     /// The name found.
     pub found: String,
@@ -72,6 +74,7 @@ impl FromStr for KeyAlgorithm {
         match name {
             "ecdsa-p256" => Ok(Self::EcdsaP256),
             "rsa-2048" => Ok(Self::Rsa2048),
+            "ecdsa-p384" => Ok(Self::EcdsaP384),
             _ => Err(UnknownKeyAlgorithm {
                 found: name.to_owned(),
             }),
@@ -79,7 +82,38 @@ impl FromStr for KeyAlgorithm {
     }
 }
 
-/// A CA's private key, wherever it is kept: a file here, a PKCS#11 token or a KMS later.
+/// Where a private key is kept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Custody {
+    /// A file that whoever reads it has the key.
+    PlainFile,
+    /// A file that a passphrase opens; the key is in memory while the authority runs.
+    EncryptedFile,
+    /// A PKCS#11 token, which never gives it away.
+    Pkcs11 {
+        /// Label of the token.
+        token: String,
+        /// Label of the key in it.
+        object: String,
+    },
+    /// Not here.
+    Elsewhere,
+}
+
+impl fmt::Display for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PlainFile => f.write_str("plain file"),
+            Self::EncryptedFile => f.write_str("encrypted file"),
+            Self::Pkcs11 { token, object } => {
+                write!(f, "PKCS#11 token {token:?}, key {object:?}")
+            }
+            Self::Elsewhere => f.write_str("not on this machine"),
+        }
+    }
+}
+
+/// A CA's private key, wherever it is kept: a file, a PKCS#11 token, a KMS.
 ///
 /// Signing is asynchronous because such a place may be far away. Implementations must not show the
 /// key in `Debug`.
@@ -90,7 +124,10 @@ pub trait CaKey: fmt::Debug + Send + Sync {
     /// The public key, as the bit string of a SubjectPublicKeyInfo holds it.
     fn public_key(&self) -> &[u8];
 
-    /// Signs `message`: ECDSA as DER, RSA as PKCS#1 v1.5, both over SHA-256.
+    /// Where it is kept.
+    fn custody(&self) -> Custody;
+
+    /// Signs `message`: ECDSA as DER, RSA as PKCS#1 v1.5, over SHA-256 (P-384: SHA-384).
     ///
     /// # Errors
     /// [`CaKeyError`] if the key, or the place that keeps it, gives no signature.
@@ -107,108 +144,30 @@ pub enum CaKeyError {
     /// The file holds no PKCS#8 PEM block.
     #[error("no PEM block `PRIVATE KEY` in it")]
     NotPem,
-    /// The key is neither ECDSA P-256 nor RSA with at least 2048 bits, or is damaged.
-    #[error("neither an ECDSA P-256 nor an RSA key of 2048 bits or more")]
+    /// The key is neither ECDSA P-256 or P-384 nor RSA with at least 2048 bits, or is damaged.
+    #[error("neither an ECDSA P-256 or P-384 nor an RSA key of 2048 to 8192 bits")]
     Unsupported,
     /// The library gave no signature.
     #[error("signing failed")]
     Sign,
+    /// It is encrypted, and there is no passphrase.
+    #[error("it is encrypted, and no passphrase is given (a passphrase file, or a prompt)")]
+    NoPassphrase,
+    /// It is encrypted as OpenSSL did before PKCS#8.
+    #[error(
+        "it is encrypted in OpenSSL's old way (`Proc-Type: 4,ENCRYPTED`): re-encrypt it with `openssl pkcs8 -topk8 -scrypt`"
+    )]
+    OldEncryption,
+    /// It cannot be opened or sealed.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// There is no passphrase to open it with.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// The token failed.
+    #[error(transparent)]
+    Pkcs11(#[from] Pkcs11Error),
+    /// The library made no key.
+    #[error("no key could be made")]
+    Generate,
 }
-
-/// A key read from a file into memory; the library zeroes it when it goes.
-pub struct FileKey {
-    pair: Pair,
-    public_key: Vec<u8>,
-}
-
-enum Pair {
-    Ecdsa(EcdsaKeyPair),
-    Rsa(rsa::KeyPair),
-}
-
-impl FileKey {
-    /// Reads a PKCS#8 PEM file.
-    ///
-    /// # Errors
-    /// [`CaKeyError`] if it cannot be read or holds no key of a supported kind.
-    pub fn read(path: &Path) -> Result<Self, CaKeyError> {
-        let text = Zeroizing::new(fs::read(path).map_err(CaKeyError::Read)?);
-        Self::from_pem(&text)
-    }
-
-    /// Parses a PKCS#8 PEM text.
-    ///
-    /// # Errors
-    /// [`CaKeyError`] if it holds no key of a supported kind.
-    pub fn from_pem(text: &[u8]) -> Result<Self, CaKeyError> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(text).map_err(|_bad| CaKeyError::NotPem)?;
-        let der = der.secret_pkcs8_der();
-        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) {
-            let public_key = pair.public_key().as_ref().to_vec();
-            return Ok(Self {
-                pair: Pair::Ecdsa(pair),
-                public_key,
-            });
-        }
-        let pair = rsa::KeyPair::from_pkcs8(der).map_err(|_rejected| CaKeyError::Unsupported)?;
-        if pair.public_modulus_len() < RSA_MIN_BYTES {
-            return Err(CaKeyError::Unsupported);
-        }
-        let public_key = pair.public_key().as_ref().to_vec();
-        Ok(Self {
-            pair: Pair::Rsa(pair),
-            public_key,
-        })
-    }
-
-    /// Signs at once.
-    ///
-    /// # Errors
-    /// [`CaKeyError::Sign`] if the library gives no signature.
-    pub fn sign_now(&self, message: &[u8]) -> Result<Vec<u8>, CaKeyError> {
-        let random = SystemRandom::new();
-        match &self.pair {
-            Pair::Ecdsa(pair) => {
-                let signature = pair
-                    .sign(&random, message)
-                    .map_err(|_unspecified| CaKeyError::Sign)?;
-                Ok(signature.as_ref().to_vec())
-            }
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
-                    .map_err(|_unspecified| CaKeyError::Sign)?;
-                Ok(signature)
-            }
-        }
-    }
-}
-
-impl CaKey for FileKey {
-    fn algorithm(&self) -> KeyAlgorithm {
-        match self.pair {
-            Pair::Ecdsa(_) => KeyAlgorithm::EcdsaP256,
-            Pair::Rsa(_) => KeyAlgorithm::Rsa2048,
-        }
-    }
-
-    fn public_key(&self) -> &[u8] {
-        &self.public_key
-    }
-
-    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, CaKeyError>> {
-        Box::pin(async move { self.sign_now(message) })
-    }
-}
-
-impl fmt::Debug for FileKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileKey")
-            .field("algorithm", &self.algorithm())
-            .field("private", &"[elided]")
-            .finish_non_exhaustive()
-    }
-}
-
-/// 2048 bits.
-const RSA_MIN_BYTES: usize = 256;

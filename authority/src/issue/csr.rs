@@ -132,6 +132,19 @@ impl VerifiedCsr {
     /// # Errors
     /// [`CsrError`], the first rule that fails.
     pub fn parse_pem(text: &str) -> Result<Self, CsrError> {
+        Self::parse_pem_with(text, check_wishes)
+    }
+
+    /// [`parse_pem`](Self::parse_pem) of a request for a CA certificate: what it asks for is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// [`CsrError`], the first rule that fails.
+    pub(crate) fn parse_ca_pem(text: &str) -> Result<Self, CsrError> {
+        Self::parse_pem_with(text, |_any| Ok(()))
+    }
+
+    fn parse_pem_with(text: &str, wishes: Wishes) -> Result<Self, CsrError> {
         if text.len() > MAX_CSR_BYTES {
             return Err(CsrError::TooLarge { len: text.len() });
         }
@@ -141,7 +154,7 @@ impl VerifiedCsr {
             "CERTIFICATE REQUEST"
         };
         let der = pem::single(text, label, MAX_CSR_BYTES).map_err(CsrError::Pem)?;
-        Self::parse(&der)
+        Self::parse_with(&der, wishes)
     }
 
     /// Parses and verifies a DER request.
@@ -149,6 +162,10 @@ impl VerifiedCsr {
     /// # Errors
     /// [`CsrError`], the first rule that fails.
     pub fn parse(der: &[u8]) -> Result<Self, CsrError> {
+        Self::parse_with(der, check_wishes)
+    }
+
+    fn parse_with(der: &[u8], wishes: Wishes) -> Result<Self, CsrError> {
         if der.len() > MAX_CSR_BYTES {
             return Err(CsrError::TooLarge { len: der.len() });
         }
@@ -183,7 +200,7 @@ impl VerifiedCsr {
                 &request.signature_value.data,
             )
             .map_err(|_bad| CsrError::BadSignature)?;
-        check_wishes(&request)?;
+        wishes(&request)?;
         Ok(Self {
             spki_der: info.subject_pki.raw.to_vec(),
             spki_sha256: sha256_hex(info.subject_pki.raw),
@@ -314,6 +331,9 @@ pub(crate) fn signature_algorithm(
     .into_iter()
     .find_map(|(known, algorithm)| (known == *oid).then_some(algorithm))
 }
+
+/// Looks at what is asked for.
+type Wishes = fn(&X509CertificationRequest<'_>) -> Result<(), CsrError>;
 
 /// Looks at the extensions asked for, only to refuse what no honest workload asks for.
 fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<(), CsrError> {

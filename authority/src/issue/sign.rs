@@ -13,7 +13,8 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use crate::ca::{CaCertificate, CaKey, CaKeyError, CertificateAuthority};
+use crate::ca::path::{self, PathError};
+use crate::ca::{CaCertificate, CaKey, CaKeyError, CertificateAuthority, Custody};
 use crate::crypto::sha256_hex;
 use crate::issue::csr::KeyType;
 use crate::issue::grant::{Grant, Purpose};
@@ -25,7 +26,9 @@ use crate::issue::serial::SerialNumber;
 pub struct Issuer {
     root: CaCertificate,
     certificate: CaCertificate,
+    upper: Vec<CaCertificate>,
     key: Arc<dyn CaKey>,
+    root_custody: Custody,
 }
 
 /// A signed certificate and its facts. It is worth nothing until it has been recorded.
@@ -66,6 +69,9 @@ pub enum SignError {
     /// What was built is not what was granted; nothing was signed.
     #[error("the certificate to sign breaks our own profile")]
     Profile(#[source] ProfileError),
+    /// What was granted would not validate; nothing was signed.
+    #[error("the certificate would not validate")]
+    Path(#[source] PathError),
     /// The issuer's certificate has expired.
     #[error("the issuing certificate expired at {not_after}")]
     IssuerExpired {
@@ -84,7 +90,9 @@ impl Issuer {
         Self {
             root: authority.root,
             certificate: authority.intermediate,
+            upper: authority.upper,
             key: authority.key,
+            root_custody: authority.root_custody,
         }
     }
 
@@ -100,24 +108,43 @@ impl Issuer {
         &self.certificate
     }
 
-    /// When what it signs can be valid.
+    /// All CAs, the one that signs first, the root last.
     #[must_use]
-    pub const fn validity(&self) -> Validity {
-        Validity {
+    pub fn cas(&self) -> Vec<&CaCertificate> {
+        std::iter::once(&self.certificate)
+            .chain(&self.upper)
+            .chain(std::iter::once(&self.root))
+            .collect()
+    }
+
+    /// Where the key that signs is kept.
+    #[must_use]
+    pub fn custody(&self) -> Custody {
+        self.key.custody()
+    }
+
+    /// Where the root's key is kept.
+    #[must_use]
+    pub const fn root_custody(&self) -> &Custody {
+        &self.root_custody
+    }
+
+    /// When what it signs can be valid: no CA above it ends sooner.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        path::validity(&self.cas()).unwrap_or_else(|| Validity {
             not_before: self.certificate.not_before(),
             not_after: self.certificate.not_after(),
-        }
+        })
     }
 
     /// The chain of a leaf as Istio answers it: one PEM certificate an element, leaf first, then
-    /// the intermediate; the last element is the whole root bundle.
+    /// the intermediates; the last element is the whole root bundle.
     #[must_use]
     pub fn chain(&self, leaf_der: &[u8]) -> Vec<String> {
-        vec![
-            pem::encode(leaf_der, pem::CERTIFICATE),
-            self.certificate.pem().to_owned(),
-            self.root.pem().to_owned(),
-        ]
+        let leaf = pem::encode(leaf_der, pem::CERTIFICATE);
+        let cas = self.cas().into_iter().map(|ca| ca.pem().to_owned());
+        std::iter::once(leaf).chain(cas).collect()
     }
 
     /// Signs.
@@ -135,6 +162,7 @@ impl Issuer {
                 not_after: self.certificate.not_after(),
             });
         }
+        self.check_path(&grant, now).map_err(SignError::Path)?;
         let tbs = self.to_be_signed(&grant, serial)?;
         let algorithm = self.key.algorithm().signature_identifier();
         // The signature's place is filled with a byte that verifies nowhere, so that the very
@@ -156,6 +184,20 @@ impl Issuer {
             spiffe_id: grant.spiffe_id,
             entry_id: grant.entry_id,
         })
+    }
+
+    /// Whether what was granted would validate under every CA above it.
+    fn check_path(&self, grant: &Grant, now: UnixTime) -> Result<(), PathError> {
+        let id = grant.spiffe_id.to_string();
+        let candidate = path::Candidate {
+            uris: vec![&id],
+            dns: grant.server_names.dns.iter().map(String::as_str).collect(),
+            ips: grant.server_names.ip.clone(),
+            ca: None,
+            not_before: grant.not_before,
+            not_after: grant.not_after,
+        };
+        path::check(&self.cas(), &candidate, now)
     }
 
     fn to_be_signed(&self, grant: &Grant, serial: SerialNumber) -> Result<Vec<u8>, SignError> {
@@ -228,10 +270,10 @@ fn date(time: UnixTime) -> Result<OffsetDateTime, SignError> {
 }
 
 /// Stands where rcgen wants a signing key, and only keeps what it was asked to sign.
-struct Recorder<'a> {
-    public_key: &'a [u8],
-    algorithm: &'static rcgen::SignatureAlgorithm,
-    message: RefCell<Vec<u8>>,
+pub(crate) struct Recorder<'a> {
+    pub(crate) public_key: &'a [u8],
+    pub(crate) algorithm: &'static rcgen::SignatureAlgorithm,
+    pub(crate) message: RefCell<Vec<u8>>,
 }
 
 impl PublicKeyData for Recorder<'_> {
@@ -253,7 +295,7 @@ impl SigningKey for Recorder<'_> {
 
 /// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }` (RFC 5280
 /// §4.1).
-fn assemble(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
+pub(crate) fn assemble(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
     let mut bits = Vec::with_capacity(signature.len() + 1);
     // No unused bits.
     bits.push(0);
@@ -268,7 +310,7 @@ fn assemble(tbs: &[u8], algorithm: &[u8], signature: &[u8]) -> Vec<u8> {
 }
 
 /// Appends one DER value: tag, definite length, content.
-fn push_der(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
+pub(crate) fn push_der(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
     out.push(tag);
     match u8::try_from(content.len()) {
         Ok(short) if short < 0x80 => out.push(short),

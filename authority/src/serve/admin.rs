@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use crate::bundles::Bundles;
+use crate::ca::keeper::CaReport;
 use crate::crypto::{random_bytes, sha256_hex};
 use crate::inventory::{CertificateFilter, CertificateState, NewBundle, Selector, StateAction};
 use crate::issue::{Issuance, Wish, leaf_pem};
@@ -36,6 +37,8 @@ pub(crate) struct AdminApi {
     pub(crate) publisher: Arc<Publisher>,
     /// Signs policy bundles.
     pub(crate) bundles: Arc<Bundles>,
+    /// How the CA goes.
+    pub(crate) ca: watch::Receiver<Arc<CaReport>>,
     /// Counts changes of entries.
     pub(crate) entries: watch::Sender<u64>,
     /// The trust bundle as it stands.
@@ -370,6 +373,7 @@ impl AdminService for AdminApi {
             entries: counts.entries,
             refusals: counts.refusals,
             now: now.as_secs(),
+            ca: Some(convert::ca_report(&self.ca.borrow())),
         }))
     }
 }

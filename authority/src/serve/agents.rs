@@ -193,6 +193,17 @@ pub(crate) fn announce_list_keys(
     });
 }
 
+/// Tells agents which CAs sign leaves now, will, or have signed what has not expired.
+pub(crate) fn announce_issuers(bundle: &watch::Sender<Arc<BundleSnapshot>>, pems: Vec<String>) {
+    bundle.send_if_modified(|bundle| {
+        let changed = bundle.issuer_pems != pems;
+        if changed {
+            Arc::make_mut(bundle).issuer_pems = pems;
+        }
+        changed
+    });
+}
+
 /// The list for a caller that holds the one at `held`. Who holds this one already is told so by a
 /// change of nothing, for every stream begins with a message.
 fn update(history: &History, held: (u64, u64)) -> Vec<u8> {

@@ -4,6 +4,7 @@ use api::admin;
 
 use crate::bundles::SignedBundle;
 use crate::ca::CaCertificate;
+use crate::ca::keeper::report::{CaReport, RenewalState};
 use crate::inventory::{CertificateRecord, CertificateState, EntryRecord, RefusalRecord};
 
 pub(crate) fn certificate(record: &CertificateRecord) -> admin::Certificate {
@@ -77,5 +78,42 @@ pub(crate) fn ca(certificate: &CaCertificate) -> admin::CaStatus {
         not_after: certificate.not_after().as_secs(),
         sha256: certificate.sha256().to_owned(),
         pem: certificate.pem().to_owned(),
+    }
+}
+
+pub(crate) fn ca_report(report: &CaReport) -> admin::CaReport {
+    let (renewal, renewal_at, renewal_detail) = match &report.renewal {
+        RenewalState::NotDue { due_at } => ("notDue", *due_at, String::new()),
+        RenewalState::Waiting { since, what } => ("waiting", *since, what.clone()),
+        RenewalState::Failing { since, error, .. } => ("failing", *since, error.clone()),
+        RenewalState::Prepared {
+            subject,
+            activates_at,
+            ..
+        } => ("prepared", *activates_at, subject.clone()),
+    };
+    let chain = report.chain.iter().map(|ca| admin::CaStatus {
+        subject: ca.subject.clone(),
+        serial: ca.serial.clone(),
+        not_before: ca.not_before.as_secs(),
+        not_after: ca.not_after.as_secs(),
+        sha256: ca.sha256.clone(),
+        pem: String::new(),
+    });
+    let reload = report.reload.as_ref();
+    admin::CaReport {
+        chain: chain.collect(),
+        custody: report.custody.clone(),
+        root_custody: report.root_custody.clone(),
+        upstream: report.upstream.clone(),
+        cuts_leaves_at: report.cuts_leaves_at.as_secs(),
+        constrains_uris: report.constrains_uris,
+        renewal: renewal.to_owned(),
+        renewal_at: renewal_at.as_secs(),
+        renewal_detail,
+        reload_at: reload.map_or(0, |reload| reload.at.as_secs()),
+        reload_refused: reload
+            .and_then(|reload| reload.refused.clone())
+            .unwrap_or_default(),
     }
 }

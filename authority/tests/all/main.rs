@@ -13,6 +13,11 @@
 
 mod abuse;
 mod attacks;
+mod ca_ceremony;
+mod ca_import;
+mod ca_keeper;
+mod ca_step;
+mod ca_token;
 mod crash;
 mod issuing;
 mod lifecycle;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{AdminArgs, OutputArgs, seconds};
+use super::ca::PassphraseArgs;
+use super::seconds;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityCommand {
@@ -38,6 +39,8 @@ pub(crate) struct AuthorityServeArgs {
     /// Keys of the authority
     #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
     pub(crate) key_algorithm: KeyAlgorithm,
+    #[command(flatten)]
+    pub(crate) ca_passphrase: PassphraseArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -84,40 +87,4 @@ pub(crate) struct AgentRunArgs {
     /// Keys of the workloads
     #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
     pub(crate) key_algorithm: KeyAlgorithm,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaCommand {
-    /// Make a root and an intermediate (what `authority serve` does where there are none)
-    #[command(after_help = "Example:\n  countersign ca init --trust-domain example.org")]
-    Init {
-        /// Keys, certificates and the database
-        #[arg(long, default_value = ".countersign/authority", value_name = "FOLDER")]
-        data_dir: PathBuf,
-        /// The trust domain to certify
-        #[arg(long, default_value = "cluster.local", value_name = "NAME")]
-        trust_domain: String,
-        /// Keys of root and intermediate
-        #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
-        key_algorithm: KeyAlgorithm,
-    },
-    /// Root, intermediate, deny list and counts of a running authority
-    #[command(after_help = "Example:\n  countersign ca status -o json")]
-    Status {
-        #[command(flatten)]
-        admin: AdminArgs,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
-    /// Take the prepared key of the deny list into use, and prepare another
-    ///
-    /// Filters that pin the list's signer by its SPIFFE ID need nothing; those that pin keys must have
-    /// had the prepared one (`ca status -o json`: the second of `denyList.keys`).
-    #[command(after_help = "Example:\n  countersign ca rotate-list-key")]
-    RotateListKey {
-        #[command(flatten)]
-        admin: AdminArgs,
-        #[command(flatten)]
-        output: OutputArgs,
-    },
 }

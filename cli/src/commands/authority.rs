@@ -16,6 +16,8 @@ pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     settings.default_ttl_seconds = lifetime("--default-ttl", args.default_ttl)?;
     settings.max_ttl_seconds = lifetime("--max-ttl", args.max_ttl)?;
     settings.key_algorithm = key_algorithm(args.key_algorithm);
+    settings.ca.passphrase =
+        super::ca::passphrase_source(&args.ca_passphrase, "passphrase of the CA's keys")?;
     let ready = |ready: &authority::Ready| {
         let event = serde_json::json!({
             "event": "listening",

@@ -13,6 +13,7 @@ mod agents;
 mod bad_agents;
 mod bad_data;
 mod bad_input;
+mod ca;
 mod commands;
 mod doctor;
 mod first_start;

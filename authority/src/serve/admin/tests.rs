@@ -14,7 +14,9 @@ const HTTPBIN: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
 async fn api(dir: &TempDir) -> AdminApi {
     let trust_domain = identity::TrustDomain::new("cluster.local").unwrap();
     let settings = Settings::new(trust_domain, dir.path().join("data"));
-    let issuance = Parts::open(&settings).await.unwrap().issuance;
+    let parts = Parts::open(&settings).await.unwrap();
+    let issuance = parts.issuance;
+    let report = CaReport::of(&parts.ca, String::new(), 60);
     let keys = ListKeys::open(
         settings.path(names::DENY_LIST_KEY),
         settings.path(names::DENY_LIST_NEXT_KEY),
@@ -26,6 +28,7 @@ async fn api(dir: &TempDir) -> AdminApi {
         bundles: Arc::new(bundles.await.unwrap()),
         publisher,
         issuance,
+        ca: watch::channel(Arc::new(report)).1,
         entries: watch::channel(0).0,
         bundle: watch::channel(Arc::default()).0,
         listen_address: String::new(),
