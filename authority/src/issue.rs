@@ -24,6 +24,7 @@ use crate::inventory::{
     NewCertificate, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
+use crate::metrics::Telemetry;
 
 pub(crate) mod attest;
 pub(crate) mod caller;
@@ -42,6 +43,7 @@ pub struct Issuance {
     issuer: Arc<Issuer>,
     inventory: Inventory,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// Why no certificate was issued.
@@ -95,7 +97,13 @@ impl Issuance {
             issuer: Arc::new(issuer),
             inventory,
             clock,
+            telemetry: Arc::default(),
         }
+    }
+
+    /// What is counted.
+    pub(crate) const fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     /// The rules.
@@ -134,16 +142,20 @@ impl Issuance {
     ) -> Result<Issued, IssueError> {
         let issued = self.try_issue(by, csr_pem, wish).await;
         match &issued {
-            Ok(issued) => tracing::info!(
-                spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = %by,
-                proof = by.proof().as_str(), not_after = issued.not_after.as_secs(), "issued"
-            ),
+            Ok(issued) => {
+                self.telemetry.issued(by.proof());
+                tracing::info!(
+                    spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = %by,
+                    proof = by.proof().as_str(), not_after = issued.not_after.as_secs(), "issued"
+                );
+            }
             Err(IssueError::Refused(refusal)) => {
                 let wanted = wish.spiffe_id.as_ref().or_else(|| by.identity());
                 self.record_refusal(&by.to_string(), wanted, refusal)
                     .await?;
             }
             Err(error) => {
+                self.telemetry.failed();
                 tracing::error!(error = chain(error), caller = %by, "issuance failed");
             }
         }
@@ -160,6 +172,7 @@ impl Issuance {
         wanted: Option<&SpiffeId>,
         refusal: &Refusal,
     ) -> Result<(), InventoryError> {
+        self.telemetry.refused(refusal);
         let record = RefusalRecord {
             at: self.now(),
             caller: caller.to_owned(),

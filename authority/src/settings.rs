@@ -9,6 +9,9 @@ use identity::{SpiffeId, TrustDomain};
 use crate::ca::KeyAlgorithm;
 use crate::clock::{Clock, SystemClock};
 use crate::issue::Lifetimes;
+use crate::limits::Limits;
+use crate::metrics::MetricsSettings;
+use crate::serve::access::AdminSettings;
 
 /// Names inside the data folder.
 pub mod names {
@@ -51,6 +54,12 @@ pub struct Settings {
     pub key_algorithm: KeyAlgorithm,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// How much is served at a time.
+    pub limits: Limits,
+    /// Where metrics and readiness are told.
+    pub metrics: MetricsSettings,
+    /// Who may administrate over the network.
+    pub admin: AdminSettings,
 }
 
 /// A setting that cannot be.
@@ -82,6 +91,9 @@ impl Settings {
             deny_list_life_seconds: 60,
             key_algorithm: KeyAlgorithm::default(),
             clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            metrics: MetricsSettings::default(),
+            admin: AdminSettings::default(),
         }
     }
 
@@ -122,6 +134,8 @@ impl Settings {
                 "at least 1 s, no more than its life",
             );
         }
+        self.limits.check()?;
+        self.admin.check(&self.trust_domain)?;
         if self.list_signer_id().is_none() {
             return Err(SettingsError {
                 setting: "the trust domain",

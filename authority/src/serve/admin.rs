@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::bundles::Bundles;
 use crate::crypto::{random_bytes, sha256_hex};
+use crate::health::Health;
 use crate::inventory::{CertificateFilter, CertificateState, NewBundle, Selector, StateAction};
 use crate::issue::{Issuance, Wish, leaf_pem};
 use crate::revoke::Publisher;
@@ -44,6 +45,8 @@ pub(crate) struct AdminApi {
     pub(crate) listen_address: String,
     /// Path of the administration socket.
     pub(crate) admin_socket: PathBuf,
+    /// Tells what is not as it should be.
+    pub(crate) health: Arc<Health>,
 }
 
 #[tonic::async_trait]
@@ -371,6 +374,16 @@ impl AdminService for AdminApi {
             refusals: counts.refusals,
             now: now.as_secs(),
         }))
+    }
+
+    async fn diagnose(
+        &self,
+        _request: Request<DiagnoseRequest>,
+    ) -> Result<Response<DiagnoseResponse>, Status> {
+        let findings = self.health.diagnose().await;
+        let findings = findings.map_err(|error| status::of_inventory(&error))?;
+        let findings = findings.iter().map(convert::finding).collect();
+        Ok(Response::new(DiagnoseResponse { findings }))
     }
 }
 

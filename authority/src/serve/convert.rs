@@ -4,6 +4,7 @@ use api::admin;
 
 use crate::bundles::SignedBundle;
 use crate::ca::CaCertificate;
+use crate::health::Finding;
 use crate::inventory::{CertificateRecord, CertificateState, EntryRecord, RefusalRecord};
 
 pub(crate) fn certificate(record: &CertificateRecord) -> admin::Certificate {
@@ -77,5 +78,15 @@ pub(crate) fn ca(certificate: &CaCertificate) -> admin::CaStatus {
         not_after: certificate.not_after().as_secs(),
         sha256: certificate.sha256().to_owned(),
         pem: certificate.pem().to_owned(),
+    }
+}
+
+pub(crate) fn finding(finding: &Finding) -> admin::Finding {
+    admin::Finding {
+        condition: finding.condition.code().to_owned(),
+        severity: finding.severity.as_str().to_owned(),
+        subject: finding.subject.clone(),
+        detail: finding.detail.clone(),
+        remedy: finding.condition.remedy().to_owned(),
     }
 }
