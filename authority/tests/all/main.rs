@@ -12,13 +12,18 @@
 )]
 
 mod abuse;
+mod administration;
 mod attacks;
+mod clients;
 mod crash;
 mod issuing;
 mod lifecycle;
+mod observing;
+mod overload;
 mod policy_bundles;
 mod revocation;
 mod streams;
 mod support;
 mod transport;
+mod unmodified;
 mod verifiers;
