@@ -51,7 +51,7 @@ pub(crate) async fn run(command: CaCommand) -> Result<(), Failure> {
 }
 
 async fn rotate_list_key(admin: AdminArgs, output: OutputArgs) -> Result<(), Failure> {
-    let mut admin = admin::connect(&admin.admin).await?;
+    let mut admin = admin::connect(&admin).await?;
     let answer = admin.rotate_deny_list_key(RotateDenyListKeyRequest {});
     let keys = ListKeys {
         keys: answer.await?.into_inner().deny_list_key_pems,
@@ -70,7 +70,7 @@ struct ListKeys {
 }
 
 async fn status(admin: AdminArgs, output: OutputArgs) -> Result<(), Failure> {
-    let mut admin = admin::connect(&admin.admin).await?;
+    let mut admin = admin::connect(&admin).await?;
     let status = Status::from(admin.get_status(GetStatusRequest {}).await?.into_inner());
     let fields = vec![
         ("trust domain", status.trust_domain.clone()),
