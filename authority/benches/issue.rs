@@ -13,7 +13,9 @@ use identity::{SpiffeId, TrustDomain};
 use rcgen::{CertificateParams, KeyPair};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let numbers: Vec<u64> = std::env::args().filter_map(|text| text.parse().ok()).collect();
+    let numbers: Vec<u64> = std::env::args()
+        .filter_map(|text| text.parse().ok())
+        .collect();
     let in_flight = numbers.first().copied().unwrap_or(64);
     let lasts = Duration::from_secs(numbers.get(1).copied().unwrap_or(5));
     let runtime = tokio::runtime::Runtime::new()?;
@@ -26,10 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn run(
-    in_flight: u64,
-    lasts: Duration,
-) -> Result<(u32, Duration), Box<dyn Error>> {
+async fn run(in_flight: u64, lasts: Duration) -> Result<(u32, Duration), Box<dyn Error>> {
     // On the disk of the checkout: where the system keeps temporary files in RAM, a durable write
     // would cost nothing.
     let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?;

@@ -12,7 +12,7 @@ use api::agent::BundleSnapshot;
 use api::agent::agent_service_server::AgentServiceServer;
 use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use identity::chain;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -128,14 +128,14 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         writer,
         data_dir,
     } = Parts::open(&settings).await?;
-    let listener = bind(settings.listen).await?;
+    let listener = bind(settings.listen)?;
     let address = listener.local_addr().map_err(|source| ServeError::Bind {
         address: settings.listen,
         source,
     })?;
     let admin_socket = data_dir.path().join(names::ADMIN_SOCKET);
     let admin_listener = admin_socket::bind(&admin_socket).await?;
-    let beside = Listeners::bind(&settings).await?;
+    let beside = Listeners::bind(&settings)?;
     let ready = Ready {
         address,
         admin_socket,
@@ -249,13 +249,22 @@ pub async fn serve(
     failure.map_or(Ok(()), Err)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ServeError::AddressInUse { address },
-            _ => ServeError::Bind { address, source },
-        })
+fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::AddressInUse { address },
+        _ => ServeError::Bind { address, source },
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As TcpListener::bind does: the port of an authority that has just ended is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn start_publisher(
@@ -360,6 +369,9 @@ fn log_end(part: &'static str, served: Result<(), tonic::transport::Error>) -> &
 
 /// How long requests may take to finish when the authority stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted, as far as the system (somaxconn) lets us: of a storm, whoever
+/// finds no place tries again after a second, then three, then seven.
+const BACKLOG: u32 = 16_384;
 /// Finds connections whose other end is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Requests at a time on one connection.

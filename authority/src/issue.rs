@@ -24,6 +24,7 @@ use crate::inventory::{
     NewCertificate, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
+use crate::issue::suspensions::Suspensions;
 use crate::metrics::Telemetry;
 
 pub(crate) mod attest;
@@ -35,6 +36,7 @@ pub(crate) mod profile;
 pub(crate) mod refusal;
 pub(crate) mod serial;
 pub(crate) mod sign;
+mod suspensions;
 
 /// The issuing path.
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ pub struct Issuance {
     inventory: Inventory,
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
+    suspensions: Arc<Suspensions>,
 }
 
 /// Why no certificate was issued.
@@ -98,6 +101,7 @@ impl Issuance {
             inventory,
             clock,
             telemetry: Arc::default(),
+            suspensions: Arc::default(),
         }
     }
 
@@ -266,7 +270,7 @@ impl Issuance {
         };
         let suspended = match by {
             Caller::Authority | Caller::ListSigner => false,
-            _ => self.inventory.is_suspended(subject, now).await?,
+            _ => self.suspensions.has(subject, &self.inventory, now).await?,
         };
         Ok(Standing { entry, suspended })
     }

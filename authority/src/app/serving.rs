@@ -33,10 +33,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) async fn bind(settings: &Settings) -> Result<Self, ServeError> {
+    pub(super) fn bind(settings: &Settings) -> Result<Self, ServeError> {
         Ok(Self {
-            metrics: bind_if(settings.metrics.listen).await?,
-            admin: bind_if(settings.admin.listen).await?,
+            metrics: settings.metrics.listen.map(bind).transpose()?,
+            admin: settings.admin.listen.map(bind).transpose()?,
         })
     }
 }
@@ -57,13 +57,6 @@ pub(super) fn address_of(
     let pair = listener.zip(asked);
     pair.map(|(listener, asked)| address(listener, asked))
         .transpose()
-}
-
-async fn bind_if(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServeError> {
-    match address {
-        Some(address) => bind(address).await.map(Some),
-        None => Ok(None),
-    }
 }
 
 /// Who is let in, within what the process may have open.

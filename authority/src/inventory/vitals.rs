@@ -42,6 +42,21 @@ impl Inventory {
             .await
     }
 
+    /// Whether any unexpired certificate is suspended.
+    ///
+    /// # Errors
+    /// [`InventoryError`] if the record cannot be read.
+    pub(crate) async fn is_anybody_suspended(&self, now: UnixTime) -> Result<bool, InventoryError> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM certificates \
+             WHERE state = 'suspended' AND state <> 'good' AND not_after >= ?)",
+        )
+        .bind(now.as_secs())
+        .fetch_one(&self.readers)
+        .await
+        .map_err(InventoryError::Query)
+    }
+
     /// Reads the facts.
     pub(crate) async fn vitals(&self, now: UnixTime) -> Result<Vitals, InventoryError> {
         let now = now.as_secs();

@@ -38,6 +38,7 @@ fn target(authority: &Authority, address: SocketAddr) -> Target {
         address: address.to_string(),
         name: "countersign-authority".to_owned(),
         root_pem: authority.root_pem(),
+        source: None,
     }
 }
 

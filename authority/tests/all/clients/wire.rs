@@ -1,5 +1,6 @@
 //! The call itself, and what a chain must look like.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use api::istio::IstioCertificateRequest;
@@ -36,6 +37,8 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// PEM.
     pub(crate) root_pem: String,
+    /// The address to come from, where it matters: a pod has one of its own.
+    pub(crate) source: Option<IpAddr>,
 }
 
 /// One request.
@@ -111,7 +114,8 @@ pub(crate) async fn connect(target: &Target, by: &Credential) -> Result<Channel,
     }
     let endpoint = Endpoint::from_shared(format!("https://{}", target.address))?
         .tls_config(tls)?
-        .connect_timeout(CONNECT_PATIENCE);
+        .connect_timeout(CONNECT_PATIENCE)
+        .local_address(target.source);
     Ok(endpoint.connect().await?)
 }
 
