@@ -200,6 +200,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     }
     if let Some(listener) = beside.admin {
         let tls = tls::server_config(root, Arc::clone(&serving), ClientCertificate::Required)?;
+        let doors = serving::admin_doors(&doors);
         let connections = listener::accept(listener, tls, doors, stopping.clone());
         let (api, roles) = (admin.clone(), settings.admin.clone());
         let served =

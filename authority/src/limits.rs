@@ -197,11 +197,8 @@ mod tests {
 
     #[test]
     fn a_bound_of_nothing_or_beyond_its_whole_is_named() {
-        for (change, named) in [
-            (
-                (|l| l.concurrency = 0) as fn(&mut Limits),
-                "limits.concurrency",
-            ),
+        let cases: [(fn(&mut Limits), &str); 6] = [
+            (|l| l.concurrency = 0, "limits.concurrency"),
             (|l| l.queue = 1 << 20, "limits.queue"),
             (|l| l.queue_per_group = l.queue + 1, "limits.queuePerGroup"),
             (
@@ -210,7 +207,8 @@ mod tests {
             ),
             (|l| l.connections_per_peer = 0, "limits.connectionsPerPeer"),
             (|l| l.max_wait_seconds = 61, "limits.maxWaitSeconds"),
-        ] {
+        ];
+        for (change, named) in cases {
             let mut limits = Limits::default();
             change(&mut limits);
             assert_eq!(limits.check().unwrap_err().setting, named);

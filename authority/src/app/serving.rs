@@ -79,6 +79,15 @@ pub(super) fn doors(settings: &Settings, issuance: &Issuance) -> Doors {
     }
 }
 
+/// Administration has places of its own: a flood at the other listener must not shut operators out.
+pub(super) fn admin_doors(others: &Doors) -> Doors {
+    Doors {
+        peers: Peers::new(ADMIN_CONNECTIONS, ADMIN_CONNECTIONS / 4),
+        strangers: 1,
+        telemetry: Arc::clone(&others.telemetry),
+    }
+}
+
 /// What health is read from.
 pub(super) fn health(
     settings: &Settings,
@@ -150,3 +159,5 @@ async fn report(reporter: &HealthReporter, ready: bool) {
 }
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// Connections to the administration at a time.
+const ADMIN_CONNECTIONS: usize = 128;

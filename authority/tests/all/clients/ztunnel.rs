@@ -92,7 +92,7 @@ impl Ztunnel {
                     back_off = FIRST_PAUSE;
                     let refresh = answer.validity.not_before;
                     let refresh = refresh.plus_secs(wire::half_life(answer.validity));
-                    let pause = wire::until(refresh.unwrap_or(refresh_now(self)), (self.now)());
+                    let pause = wire::until(refresh.unwrap_or_else(self.now), (self.now)());
                     held.certificates += 1;
                     held.answer = Some(answer);
                     pause
@@ -168,10 +168,6 @@ impl Ztunnel {
         *held = Some(channel.clone());
         Ok(channel)
     }
-}
-
-fn refresh_now(ztunnel: &Ztunnel) -> UnixTime {
-    (ztunnel.now)()
 }
 
 /// ztunnel reads one certificate of each element but the last, which is the roots.
