@@ -1,6 +1,6 @@
 //! Bounds, over the wire.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::istio::IstioCertificateRequest;
 use api::istio::istio_certificate_service_client::IstioCertificateServiceClient;
@@ -112,6 +112,56 @@ async fn nothing_is_signed_for_who_has_given_up() {
         .unwrap();
     let after = authority.certificates().await.len();
     assert_eq!(after - before, 2, "only those whose caller waited");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_one_namespace_does_not_starve_another_ones_request() {
+    let authority = Authority::start_in(TempDir::new().unwrap(), |settings| {
+        settings.limits.concurrency = 2;
+        settings.limits.queue_per_member = 1000;
+        settings.limits.max_wait_seconds = 60;
+    })
+    .await;
+    let flood = authority
+        .agent("spiffe://cluster.local/ns/flood/sa/web")
+        .await;
+    let quiet = authority
+        .agent("spiffe://cluster.local/ns/quiet/sa/web")
+        .await;
+    let (flood, quiet) = (
+        authority.channel(Some(&flood)).await,
+        authority.channel(Some(&quiet)).await,
+    );
+    let request = IstioCertificateRequest {
+        csr: csr(&key()),
+        ..Default::default()
+    };
+    let ask = |channel: &tonic::transport::Channel| {
+        let mut client = IstioCertificateServiceClient::new(channel.clone());
+        let request = request.clone();
+        async move {
+            let begun = Instant::now();
+            client.create_certificate(request).await.unwrap();
+            begun.elapsed()
+        }
+    };
+    let mut flooding = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        flooding.spawn(ask(&flood));
+    }
+    // Once the flood is under way.
+    assert!(flooding.join_next().await.unwrap().is_ok());
+    let mut alone = Duration::ZERO;
+    for _ in 0..5 {
+        alone = alone.max(ask(&quiet).await);
+    }
+    assert!(
+        flooding.len() > 20,
+        "the flood was over before the quiet ones were served"
+    );
+    let slowest = flooding.join_all().await.into_iter().max().unwrap();
+    println!("flood: slowest of 300 {slowest:?}; meanwhile, slowest of 5 quiet ones {alone:?}");
+    assert!(alone * 3 < slowest, "{alone:?} beside {slowest:?}");
 }
 
 #[tokio::test]

@@ -64,7 +64,8 @@ impl Ztunnel {
         })
     }
 
-    /// Keeps certificates of `ids` for `lasts`, then says what it has.
+    /// Keeps certificates of `ids` until the next step would come later than `lasts` from now, then
+    /// says what it has.
     pub(crate) async fn run(
         self: &Arc<Self>,
         ids: &[String],
@@ -113,9 +114,11 @@ impl Ztunnel {
                 }
             };
             drop(all);
-            let left = lasts.saturating_sub(begun.elapsed());
+            if pause >= lasts.saturating_sub(begun.elapsed()) {
+                return;
+            }
             // A second has no fractions in a certificate: never spin on one.
-            tokio::time::sleep(pause.max(Duration::from_millis(50)).min(left)).await;
+            tokio::time::sleep(pause.max(Duration::from_millis(50))).await;
             self.look(id).await;
         }
     }
