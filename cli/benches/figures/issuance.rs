@@ -55,9 +55,18 @@ pub(crate) struct Wanted {
     pub(crate) csr_pem: String,
 }
 
-pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Report, Failure> {
+pub(crate) async fn figures(
+    quick: bool,
+    only_storm: Option<u32>,
+    dir: &tempfile::TempDir,
+) -> Result<Report, Failure> {
     let plan = if quick { QUICK } else { FULL };
     let dir = dir.path();
+    if let Some(agents) = only_storm {
+        let mut report = Report::new("authority-storm");
+        storm::storm(agents, dir, &mut report).await?;
+        return Ok(report);
+    }
     say(&format!(
         "authority, {} rounds of {:?} for each of {IN_FLIGHT:?} in flight, by gRPC and in process",
         plan.rounds, plan.lasts

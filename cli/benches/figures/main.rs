@@ -39,6 +39,9 @@ struct Args {
     /// Of `filter`, a further case of one policy with another build of the module
     #[arg(long, value_name = "NAME=FILE", value_parser = filter::build)]
     build: Vec<filter::Build>,
+    /// Of `authority`, only the cold storm, with so many agents
+    #[arg(long, value_name = "AGENTS")]
+    storm: Option<u32>,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -94,7 +97,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         publish(&runtime.block_on(reload::figures(args.quick, &scratch()?))?)?;
     }
     if wanted(Bench::Authority) {
-        publish(&runtime.block_on(issuance::figures(args.quick, &scratch()?))?)?;
+        publish(&runtime.block_on(issuance::figures(args.quick, args.storm, &scratch()?))?)?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::say;
 mod clients;
 
 /// Longer than any agent should need.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Namespaces the agents are of.
 const NAMESPACES: u32 = 50;
 /// Tokens made at a time.
