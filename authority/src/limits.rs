@@ -1,7 +1,7 @@
 //! How much is let in at a time, and whose turn it is.
 //!
 //! A storm of requests must neither starve the quiet ones nor grow without bound. Requests whose
-//! caller is proven wait in a fair queue ([`FairQueue`]): groups (namespaces) take turns, in a
+//! caller is proven wait in a fair queue: groups (namespaces) take turns, in a
 //! group its members (an identity at an address) do. Beyond the bounds a request is shed with
 //! `RESOURCE_EXHAUSTED`, which istio-agent retries, and with the time after which to come again.
 //! One whose deadline has passed is dropped before anything is signed for it.
@@ -78,8 +78,8 @@ impl Default for Limits {
     /// What one machine with two cores carries; see `docs/serving.md`.
     fn default() -> Self {
         Self {
-            concurrency: 128,
-            proofs: 256,
+            concurrency: 64,
+            proofs: 64,
             queue: 8192,
             queue_per_group: 4096,
             queue_per_member: 256,

@@ -28,6 +28,7 @@ pub(crate) struct Telemetry {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     last_shed: Mutex<Option<Instant>>,
+    last_issued: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Telemetry {
@@ -50,6 +51,7 @@ impl Default for Telemetry {
             recorder,
             handle,
             last_shed: Mutex::default(),
+            last_issued: Mutex::default(),
         }
     }
 }
@@ -57,6 +59,10 @@ impl Default for Telemetry {
 impl Telemetry {
     /// A certificate was issued.
     pub(crate) fn issued(&self, proof: Proof) {
+        *self
+            .last_issued
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.add(
             names::ISSUED,
             vec![Label::from_static_parts("proof", proof.as_str())],
@@ -92,6 +98,15 @@ impl Telemetry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.add(names::SHED, vec![Label::from_static_parts("code", code)]);
+    }
+
+    /// How long ago a certificate was issued, and so the record written, if ever one was.
+    pub(crate) fn since_issued(&self) -> Option<Duration> {
+        let last = *self
+            .last_issued
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.map(|last| last.elapsed())
     }
 
     /// Seconds since a request was shed, if ever one was.

@@ -88,7 +88,7 @@ impl<T> FairQueue<T> {
             return Pushed::Full(item, Fullness::Member);
         }
         let displaced = if of_group >= bounds.per_group {
-            match self.displace_in(&Arc::clone(&lane.group), of_member) {
+            match self.displace_in(&lane.group, of_member + 1) {
                 Some(displaced) => Some(displaced),
                 None => return Pushed::Full(item, Fullness::Group),
             }
@@ -147,7 +147,7 @@ impl<T> FairQueue<T> {
         let longest = self.groups.iter().max_by_key(|(_, group)| group.waiting);
         let (name, length) = longest.map(|(name, group)| (Arc::clone(name), group.waiting))?;
         if name == lane.group {
-            return self.displace_in(&name, of_member);
+            return self.displace_in(&name, of_member + 1);
         }
         if length <= of_group + 1 {
             return None;
@@ -155,12 +155,12 @@ impl<T> FairQueue<T> {
         self.displace_in(&name, 0)
     }
 
-    /// The last item of the longest member of a group, if that has more than `of_member` and one.
-    fn displace_in(&mut self, name: &Arc<str>, of_member: usize) -> Option<T> {
+    /// The last item of the longest member of a group, if that has more than `above`.
+    fn displace_in(&mut self, name: &Arc<str>, above: usize) -> Option<T> {
         let group = self.groups.get_mut(name)?;
         let longest = group.members.iter().max_by_key(|(_, items)| items.len());
         let member = longest
-            .filter(|(_, items)| items.len() > of_member + 1 || of_member == 0)
+            .filter(|(_, items)| items.len() > above)
             .map(|(member, _)| Arc::clone(member))?;
         let (_, item) = group.members.get_mut(&member)?.pop_back()?;
         self.removed(name, &member);
@@ -269,6 +269,14 @@ mod tests {
         }
         let pushed = queue.push(&lane("group-9", "m"), 9, 9, &BOUNDS);
         assert_eq!(pushed, Pushed::Full(9, Fullness::Queue));
+        // And so of members alike in a group.
+        let mut queue = FairQueue::default();
+        for number in 0..6 {
+            let of = lane("g", &format!("member-{number}"));
+            assert_eq!(queue.push(&of, number, number, &BOUNDS), Pushed::Waits);
+        }
+        let pushed = queue.push(&lane("g", "member-9"), 9, 9, &BOUNDS);
+        assert_eq!(pushed, Pushed::Full(9, Fullness::Group));
     }
 
     #[test]

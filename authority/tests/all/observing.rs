@@ -227,7 +227,7 @@ async fn a_record_that_cannot_be_written_is_not_ready() {
 }
 
 async fn until_status(authority: &Authority, wanted: u16) -> String {
-    for _ in 0..100 {
+    for _ in 0..300 {
         let (status, body) = get(authority, "/readyz").await;
         if status == wanted {
             return body;
