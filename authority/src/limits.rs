@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_bound_of_nothing_or_beyond_its_whole_is_named() {
-        let cases: [(fn(&mut Limits), &str); 6] = [
+        type Change = fn(&mut Limits);
+        let cases: [(Change, &str); 6] = [
             (|l| l.concurrency = 0, "limits.concurrency"),
             (|l| l.queue = 1 << 20, "limits.queue"),
             (|l| l.queue_per_group = l.queue + 1, "limits.queuePerGroup"),
