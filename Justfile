@@ -236,5 +236,9 @@ bench-filter *ARGS: wasm
 bench-reload *ARGS: wasm
     cargo bench -p countersign --bench figures -- reload {{ ARGS }}
 
+# Certificates a second: by gRPC at 1, 16, 64 and 256 in flight, in process, and 10,000 agents at once.
+bench-authority *ARGS:
+    cargo bench -p countersign --bench figures -- authority {{ ARGS }}
+
 # What CI runs after the tests.
 ci: test fmt-check lint doc purity each-crate deny

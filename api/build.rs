@@ -1,7 +1,9 @@
 //! Compiles the protos to Rust in `OUT_DIR`, without `protoc`.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new("proto");
@@ -14,6 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ],
         [root],
     )?;
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! client (`<service>_client`) and a server (`<service>_server`). Wire types only: whoever receives
 //! one parses it into a domain type before acting on it.
 
+pub mod descriptors;
+
 /// Istio's certificate service, `istio.v1.auth`.
 #[allow(missing_docs, reason = "generated; the protos carry the documentation")]
 #[allow(

@@ -12,33 +12,41 @@ use api::agent::BundleSnapshot;
 use api::agent::agent_service_server::AgentServiceServer;
 use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use identity::chain;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 pub use self::error::ServeError;
 pub(crate) use self::parts::Parts;
+use self::serving::Listeners;
 use crate::bundles::Bundles;
 use crate::ca::keeper::{CaReport, Keeper};
 use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, WriterTask};
 use crate::issue::Issuance;
+use crate::metrics;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
 use crate::serve::admin::AdminApi;
+use crate::serve::admin_listener;
 use crate::serve::admin_socket;
 use crate::serve::agents::{AgentApi, announce_issuers, announce_list_keys};
+use crate::serve::attendance::Attendance;
 use crate::serve::certificates::CertificateApi;
+use crate::serve::front::Front;
 use crate::serve::listener;
 use crate::serve::own_certificate;
 use crate::serve::peer::TlsConnection;
-use crate::serve::tls::{self, ServingCertificate};
+use crate::serve::reflection;
+use crate::serve::tls::{self, ClientCertificate, ServingCertificate};
 use crate::settings::{Settings, names};
 
 mod error;
 mod parts;
+mod serving;
 
 /// Where an authority listens.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +55,10 @@ pub struct Ready {
     pub address: SocketAddr,
     /// Path of the administration socket.
     pub admin_socket: PathBuf,
+    /// Address of the administration over the network, if there is one.
+    pub admin_address: Option<SocketAddr>,
+    /// Address of metrics and readiness, if there is one.
+    pub metrics_address: Option<SocketAddr>,
 }
 
 /// An authority that listens. Dropping it stops it at once; [`stop`](Self::stop) is gentler.
@@ -126,23 +138,34 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         data_dir,
         ca,
     } = Parts::open(&settings).await?;
-    let listener = bind(settings.listen).await?;
+    let listener = bind(settings.listen)?;
     let address = listener.local_addr().map_err(|source| ServeError::Bind {
         address: settings.listen,
         source,
     })?;
     let admin_socket = data_dir.path().join(names::ADMIN_SOCKET);
     let admin_listener = admin_socket::bind(&admin_socket).await?;
+    let beside = Listeners::bind(&settings)?;
     let ready = Ready {
         address,
         admin_socket,
+        admin_address: serving::address_of(beside.admin.as_ref(), settings.admin.listen)?,
+        metrics_address: serving::address_of(beside.metrics.as_ref(), settings.metrics.listen)?,
     };
 
     let publisher = start_publisher(&settings, &issuance).await?;
     let bundles = Arc::new(Bundles::start(issuance.clone(), Arc::clone(&publisher)).await?);
     let own = own_certificate::issue(&issuance).await?;
     let serving = Arc::new(ServingCertificate::new(own.key));
-    let tls = tls::server_config(issuance.issuer().root().der(), Arc::clone(&serving))?;
+    let issuer = issuance.issuer();
+    let root = issuer.root().der();
+    let tls = tls::server_config(root, Arc::clone(&serving), ClientCertificate::Optional)?;
+    let doors = serving::doors(&settings, &issuance);
+    let front = Front::new(&settings.limits, Arc::clone(issuance.telemetry()));
+    let attendance = Attendance::default();
+    let parts = (&attendance, &front, &doors.peers);
+    let health = serving::health(&settings, &issuance, &publisher, &serving, parts);
+    let health = Arc::new(health);
 
     let keeper = Keeper::new(
         issuance.clone(),
@@ -159,7 +182,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         &issuance,
         (&publisher, &bundles),
         entries.subscribe(),
-        &stopping,
+        (&stopping, &attendance),
     );
     let admin = AdminApi {
         bundle: agents.bundle.clone(),
@@ -170,21 +193,41 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         entries,
         listen_address: address.to_string(),
         admin_socket: ready.admin_socket.clone(),
+        health: Arc::clone(&health),
     };
     let inventory = issuance.inventory().clone();
-    let connections = listener::accept(listener, tls, stopping.clone());
-    let certificates = CertificateApi::new(issuance.clone());
+    let connections = listener::accept(listener, tls, doors.clone(), stopping.clone());
+    let certificates = CertificateApi::new(issuance.clone(), front);
     let period = Duration::from_secs(settings.deny_list_period_seconds);
     let bundle = agents.bundle.clone();
     let agents_bundle = agents.bundle.clone();
 
     let mut tasks = JoinSet::new();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     tasks.spawn(serve_grpc(
         connections,
-        certificates,
-        agents,
+        (certificates, agents),
+        health_service,
         stopping.clone(),
     ));
+    tasks.spawn(until(
+        stopping.clone(),
+        "health",
+        serving::watch_health(Arc::clone(&health), reporter),
+    ));
+    if let Some(listener) = beside.metrics {
+        let health = Arc::clone(&health);
+        tasks.spawn(metrics::listener::serve(listener, health, stopping.clone()));
+    }
+    if let Some(listener) = beside.admin {
+        let tls = tls::server_config(root, Arc::clone(&serving), ClientCertificate::Required)?;
+        let doors = serving::admin_doors(&doors);
+        let connections = listener::accept(listener, tls, doors, stopping.clone());
+        let (api, roles) = (admin.clone(), settings.admin.clone());
+        let served =
+            admin_listener::serve(connections, api, roles, MAX_ADMIN_BYTES, stopping.clone());
+        tasks.spawn(served);
+    }
     tasks.spawn(serve_admin(admin_listener, admin, stopping.clone()));
     tasks.spawn(until(stopping.clone(), "deny list", async move {
         let announce = || announce_list_keys(&bundle, &publisher);
@@ -233,13 +276,22 @@ pub async fn serve(
     failure.map_or(Ok(()), Err)
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => ServeError::AddressInUse { address },
-            _ => ServeError::Bind { address, source },
-        })
+fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ServeError::AddressInUse { address },
+        _ => ServeError::Bind { address, source },
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As TcpListener::bind does: the port of an authority that has just ended is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn start_publisher(
@@ -263,7 +315,7 @@ fn agent_api(
     issuance: &Issuance,
     (publisher, bundles): (&Publisher, &Bundles),
     entries: watch::Receiver<u64>,
-    stopping: &CancellationToken,
+    (stopping, attendance): (&CancellationToken, &Attendance),
 ) -> AgentApi {
     let bundle = BundleSnapshot {
         trust_domain: settings.trust_domain.as_str().to_owned(),
@@ -279,25 +331,27 @@ fn agent_api(
         bundle: watch::channel(Arc::new(bundle)).0,
         stopping: stopping.clone(),
         clock: Arc::clone(&settings.clock),
+        attendance: attendance.clone(),
     }
 }
 
 /// Serves agents and workloads.
 async fn serve_grpc(
     connections: ReceiverStream<Result<TlsConnection, io::Error>>,
-    certificates: CertificateApi,
-    agents: AgentApi,
+    (certificates, agents): (CertificateApi, AgentApi),
+    health_service: HealthServer<impl Health>,
     stopping: CancellationToken,
 ) -> &'static str {
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_serving::<IstioCertificateServiceServer<CertificateApi>>()
-        .await;
-    health.set_serving::<AgentServiceServer<AgentApi>>().await;
+    let (v1, v1alpha) = reflection::services(&reflection::PUBLIC)
+        .inspect_err(|error| tracing::warn!(%error, "no reflection"))
+        .ok()
+        .unzip();
     let served = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(health_service)
+        .add_optional_service(v1)
+        .add_optional_service(v1alpha)
         .add_service(
             IstioCertificateServiceServer::new(certificates)
                 .max_decoding_message_size(MAX_REQUEST_BYTES),
@@ -342,6 +396,9 @@ fn log_end(part: &'static str, served: Result<(), tonic::transport::Error>) -> &
 
 /// How long requests may take to finish when the authority stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted, as far as the system (somaxconn) lets us: of a storm, whoever
+/// finds no place tries again after a second, then three, then seven.
+const BACKLOG: u32 = 16_384;
 /// Finds connections whose other end is gone.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Requests at a time on one connection.

@@ -45,7 +45,14 @@ impl InProcess {
         };
         let issued = self
             .issuance
-            .issue(&Caller::Operator { uid: None }, csr_pem, &wish)
+            .issue(
+                &Caller::Operator {
+                    uid: None,
+                    id: None,
+                },
+                csr_pem,
+                &wish,
+            )
             .await?;
         Ok(issued.chain)
     }

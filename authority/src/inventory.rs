@@ -24,6 +24,7 @@ pub use self::record::{
 pub use self::states::{
     ChangeError, DeniedCertificate, ListHead, Selector, StateAction, StateChange,
 };
+pub(crate) use self::vitals::Vitals;
 use self::writer::Writer;
 
 mod bundles;
@@ -33,6 +34,7 @@ mod query;
 mod record;
 mod states;
 mod tokens;
+mod vitals;
 mod writer;
 
 /// Handle on the record; cheap to clone.

@@ -25,6 +25,8 @@ use crate::inventory::{
     NewCertificate, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
+use crate::issue::suspensions::Suspensions;
+use crate::metrics::Telemetry;
 
 pub(crate) mod attest;
 pub(crate) mod caller;
@@ -36,6 +38,7 @@ pub(crate) mod refusal;
 pub(crate) mod serial;
 pub(crate) mod sign;
 pub(crate) mod slot;
+mod suspensions;
 
 /// The issuing path.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Issuance {
     issuer: IssuerSlot,
     inventory: Inventory,
     clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
+    suspensions: Arc<Suspensions>,
 }
 
 /// Why no certificate was issued.
@@ -97,7 +102,14 @@ impl Issuance {
             issuer: IssuerSlot::new(issuer),
             inventory,
             clock,
+            telemetry: Arc::default(),
+            suspensions: Arc::default(),
         }
+    }
+
+    /// What is counted.
+    pub(crate) const fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
     }
 
     /// The rules.
@@ -142,16 +154,20 @@ impl Issuance {
     ) -> Result<Issued, IssueError> {
         let issued = self.try_issue(by, csr_pem, wish).await;
         match &issued {
-            Ok(issued) => tracing::info!(
-                spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = %by,
-                proof = by.proof().as_str(), not_after = issued.not_after.as_secs(), "issued"
-            ),
+            Ok(issued) => {
+                self.telemetry.issued(by.proof());
+                tracing::info!(
+                    spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = %by,
+                    proof = by.proof().as_str(), not_after = issued.not_after.as_secs(), "issued"
+                );
+            }
             Err(IssueError::Refused(refusal)) => {
                 let wanted = wish.spiffe_id.as_ref().or_else(|| by.identity());
                 self.record_refusal(&by.to_string(), wanted, refusal)
                     .await?;
             }
             Err(error) => {
+                self.telemetry.failed();
                 tracing::error!(error = chain(error), caller = %by, "issuance failed");
             }
         }
@@ -168,6 +184,7 @@ impl Issuance {
         wanted: Option<&SpiffeId>,
         refusal: &Refusal,
     ) -> Result<(), InventoryError> {
+        self.telemetry.refused(refusal);
         let record = RefusalRecord {
             at: self.now(),
             caller: caller.to_owned(),
@@ -261,7 +278,7 @@ impl Issuance {
         };
         let suspended = match by {
             Caller::Authority | Caller::ListSigner => false,
-            _ => self.inventory.is_suspended(subject, now).await?,
+            _ => self.suspensions.has(subject, &self.inventory, now).await?,
         };
         Ok(Standing { entry, suspended })
     }

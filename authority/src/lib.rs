@@ -11,6 +11,7 @@
 pub use crate::app::{Ready, Running, ServeError, serve, start};
 pub use crate::crypto::{AwsLcVerifier, NoRandomness};
 pub use crate::data_dir::{DataDirError, is_running};
+pub use crate::serve::access::{AdminSettings, BadPattern, IdentityPattern};
 pub use crate::serve::admin_socket::AdminSocketError;
 pub use crate::serve::own_certificate::OwnCertificateError;
 pub use crate::serve::tls::TlsError;
@@ -22,11 +23,14 @@ pub mod ca;
 pub mod clock;
 pub mod inventory;
 pub mod issue;
+pub mod limits;
+pub mod metrics;
 pub mod revoke;
 pub mod upstream;
 
 mod app;
 mod crypto;
 mod data_dir;
+mod health;
 mod serve;
 mod settings;

@@ -9,6 +9,9 @@ use identity::{SpiffeId, TrustDomain};
 use crate::ca::{CaSettings, KeyAlgorithm};
 use crate::clock::{Clock, SystemClock};
 use crate::issue::Lifetimes;
+use crate::limits::Limits;
+use crate::metrics::MetricsSettings;
+use crate::serve::access::AdminSettings;
 
 /// Names inside the data folder.
 pub mod names {
@@ -53,6 +56,12 @@ pub struct Settings {
     pub ca: CaSettings,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// How much is served at a time.
+    pub limits: Limits,
+    /// Where metrics and readiness are told.
+    pub metrics: MetricsSettings,
+    /// Who may administrate over the network.
+    pub admin: AdminSettings,
 }
 
 /// A setting that cannot be.
@@ -85,6 +94,9 @@ impl Settings {
             key_algorithm: KeyAlgorithm::default(),
             ca: CaSettings::default(),
             clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            metrics: MetricsSettings::default(),
+            admin: AdminSettings::default(),
         }
     }
 
@@ -128,6 +140,8 @@ impl Settings {
         if let Some((setting, found, expected)) = self.ca.wrong() {
             return wrong(setting, found, expected);
         }
+        self.limits.check()?;
+        self.admin.check(&self.trust_domain)?;
         if self.list_signer_id().is_none() {
             return Err(SettingsError {
                 setting: "the trust domain",

@@ -83,7 +83,7 @@ pub(crate) enum Command {
     /// Write Envoy and Istio configuration that uses the filter and the agent
     #[command(subcommand)]
     Envoy(EnvoyCommand),
-    /// Find settings of an Envoy that undo a check
+    /// Find what is wrong: settings of an Envoy that undo a check, an authority that will fail
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(
@@ -106,6 +106,50 @@ pub(crate) struct AdminArgs {
         value_name = "SOCKET"
     )]
     pub(crate) admin: PathBuf,
+    /// Instead of the socket: the address of its administration over the network
+    #[arg(
+        long,
+        env = "COUNTERSIGN_SERVER",
+        requires_all = ["cert", "key", "ca"],
+        value_name = "HOST:PORT",
+        help_heading = "Administration over the network"
+    )]
+    pub(crate) server: Option<String>,
+    /// Your certificate, with what is between it and the root (PEM)
+    #[arg(
+        long,
+        env = "COUNTERSIGN_CERT",
+        requires = "server",
+        value_name = "FILE",
+        help_heading = "Administration over the network"
+    )]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(
+        long,
+        env = "COUNTERSIGN_KEY",
+        requires = "server",
+        value_name = "FILE",
+        help_heading = "Administration over the network"
+    )]
+    pub(crate) key: Option<PathBuf>,
+    /// Root certificates that the authority's chain must end in (PEM)
+    #[arg(
+        long,
+        env = "COUNTERSIGN_CA",
+        requires = "server",
+        value_name = "FILE",
+        help_heading = "Administration over the network"
+    )]
+    pub(crate) ca: Option<PathBuf>,
+    /// The DNS name the authority's certificate must carry
+    #[arg(
+        long,
+        default_value = "countersign-authority",
+        value_name = "NAME",
+        help_heading = "Administration over the network"
+    )]
+    pub(crate) server_name: String,
 }
 
 /// How to print.

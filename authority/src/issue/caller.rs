@@ -13,10 +13,12 @@ pub enum Caller {
     JoinToken(TokenRecord),
     /// Holder of a certificate of ours and its key.
     Certificate(CertificateRecord),
-    /// The operator, over the administration socket.
+    /// The operator, over the administration socket or with an operator's certificate.
     Operator {
-        /// User id of the process at the other end, as the kernel tells it.
+        /// User id of the process at the other end of the socket, as the kernel tells it.
         uid: Option<u32>,
+        /// Over the network, the identity in the operator's certificate.
+        id: Option<SpiffeId>,
     },
     /// The authority itself, for its serving certificate.
     Authority,
@@ -79,8 +81,9 @@ impl fmt::Display for Caller {
         match self {
             Self::JoinToken(token) => write!(f, "{}", token.spiffe_id),
             Self::Certificate(certificate) => write!(f, "{}", certificate.spiffe_id),
-            Self::Operator { uid: Some(uid) } => write!(f, "uid:{uid}"),
-            Self::Operator { uid: None } => f.write_str("uid:unknown"),
+            Self::Operator { id: Some(id), .. } => write!(f, "{id}"),
+            Self::Operator { uid: Some(uid), .. } => write!(f, "uid:{uid}"),
+            Self::Operator { .. } => f.write_str("uid:unknown"),
             Self::Authority | Self::ListSigner => f.write_str("authority"),
         }
     }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::bundles::Bundles;
 use crate::ca::keeper::CaReport;
 use crate::crypto::{random_bytes, sha256_hex};
+use crate::health::Health;
 use crate::inventory::{CertificateFilter, CertificateState, NewBundle, Selector, StateAction};
 use crate::issue::{Issuance, Wish, leaf_pem};
 use crate::revoke::Publisher;
@@ -47,6 +48,8 @@ pub(crate) struct AdminApi {
     pub(crate) listen_address: String,
     /// Path of the administration socket.
     pub(crate) admin_socket: PathBuf,
+    /// Tells what is not as it should be.
+    pub(crate) health: Arc<Health>,
 }
 
 #[tonic::async_trait]
@@ -375,6 +378,16 @@ impl AdminService for AdminApi {
             now: now.as_secs(),
             ca: Some(convert::ca_report(&self.ca.borrow())),
         }))
+    }
+
+    async fn diagnose(
+        &self,
+        _request: Request<DiagnoseRequest>,
+    ) -> Result<Response<DiagnoseResponse>, Status> {
+        let findings = self.health.diagnose().await;
+        let findings = findings.map_err(|error| status::of_inventory(&error))?;
+        let findings = findings.iter().map(convert::finding).collect();
+        Ok(Response::new(DiagnoseResponse { findings }))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::inventory::{CertificateRecord, Inventory};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
 use crate::revoke::{Publisher, SignedList};
+use crate::serve::attendance::Attendance;
 use crate::serve::watch::{self as watching, Render, Session};
 use crate::serve::{peer, status};
 
@@ -40,6 +41,8 @@ pub(crate) struct AgentApi {
     pub(crate) stopping: CancellationToken,
     /// The clock.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Who is there.
+    pub(crate) attendance: Attendance,
 }
 
 impl AgentApi {
@@ -105,7 +108,10 @@ impl AgentService for AgentApi {
         let session = self.session(&agent)?;
         let WatchDenyListRequest { epoch, sequence } = request.into_inner();
         let held = Mutex::new((epoch, sequence));
+        let clock = Arc::clone(&self.clock);
+        let attendee = self.attendance.arrive(agent.spiffe_id, clock.now());
         let render: Render<Arc<SignedList>, DenyListUpdate> = Box::new(move |list| {
+            attendee.takes(list.history.list().position(), clock.now());
             let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
             let update = update(&list.history, *held);
             *held = list.history.list().position();

@@ -7,20 +7,35 @@ use api::istio::{
 use identity::SpiffeId;
 use prost_types::Struct;
 use prost_types::value::Kind;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-use crate::issue::{Issuance, Refusal, Wish};
+use crate::issue::{Caller, Issuance, Refusal, Wish};
+use crate::serve::front::{Front, Visit};
 use crate::serve::{peer, status};
 
 /// Serves `CreateCertificate`.
 #[derive(Clone, Debug)]
 pub(crate) struct CertificateApi {
     issuance: Issuance,
+    front: Front,
 }
 
 impl CertificateApi {
-    pub(crate) const fn new(issuance: Issuance) -> Self {
-        Self { issuance }
+    pub(crate) const fn new(issuance: Issuance, front: Front) -> Self {
+        Self { issuance, front }
+    }
+
+    /// Serves a request whose turn it is, twice: for its proof, and for its certificate.
+    async fn create(
+        &self,
+        visit: &Visit<'_>,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        let permit = visit.prove().await?;
+        let caller = peer::caller(&request, &self.issuance).await?;
+        drop(permit);
+        let _permit = visit.issue(&caller).await?;
+        self.issue(&caller, request.into_inner()).await
     }
 }
 
@@ -30,8 +45,19 @@ impl IstioCertificateService for CertificateApi {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let caller = peer::caller(&request, &self.issuance).await?;
-        let request = request.into_inner();
+        let visit = self.front.visit(&request);
+        let answer = self.create(&visit, request).await;
+        visit.answered(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer
+    }
+}
+
+impl CertificateApi {
+    async fn issue(
+        &self,
+        caller: &Caller,
+        request: IstioCertificateRequest,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
         let wish = match wish(&request) {
             Ok(wish) => wish,
             Err(refusal) => {
@@ -44,7 +70,7 @@ impl IstioCertificateService for CertificateApi {
         };
         let issued = self
             .issuance
-            .issue(&caller, &request.csr, &wish)
+            .issue(caller, &request.csr, &wish)
             .await
             .map_err(|error| status::of_issue(&error))?;
         Ok(Response::new(IstioCertificateResponse {

@@ -5,6 +5,7 @@ use api::admin;
 use crate::bundles::SignedBundle;
 use crate::ca::CaCertificate;
 use crate::ca::keeper::report::{CaReport, RenewalState};
+use crate::health::Finding;
 use crate::inventory::{CertificateRecord, CertificateState, EntryRecord, RefusalRecord};
 
 pub(crate) fn certificate(record: &CertificateRecord) -> admin::Certificate {
@@ -115,5 +116,15 @@ pub(crate) fn ca_report(report: &CaReport) -> admin::CaReport {
         reload_refused: reload
             .and_then(|reload| reload.refused.clone())
             .unwrap_or_default(),
+    }
+}
+
+pub(crate) fn finding(finding: &Finding) -> admin::Finding {
+    admin::Finding {
+        condition: finding.condition.code().to_owned(),
+        severity: finding.severity.as_str().to_owned(),
+        subject: finding.subject.clone(),
+        detail: finding.detail.clone(),
+        remedy: finding.condition.remedy().to_owned(),
     }
 }

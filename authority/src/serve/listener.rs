@@ -11,19 +11,34 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::limits::peers::{Peers, Slot, TooMany};
+use crate::metrics::Telemetry;
 use crate::serve::peer::TlsConnection;
 use crate::serve::strangers::{Ending, Strangers};
+
+/// Who is let in; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Doors {
+    /// Connections by address.
+    pub(crate) peers: Peers,
+    /// Connections without a client certificate, at most.
+    pub(crate) strangers: usize,
+    /// Counts who is not let in.
+    pub(crate) telemetry: Arc<Telemetry>,
+}
 
 /// Connections with TLS done, until `stopping`.
 pub(crate) fn accept(
     listener: TcpListener,
     config: ServerConfig,
+    doors: Doors,
     stopping: CancellationToken,
 ) -> ReceiverStream<Result<TlsConnection, io::Error>> {
     let (sender, receiver) = mpsc::channel(ACCEPTED);
     tokio::spawn(run(
         listener,
         TlsAcceptor::from(Arc::new(config)),
+        doors,
         sender,
         stopping,
     ));
@@ -33,11 +48,12 @@ pub(crate) fn accept(
 async fn run(
     listener: TcpListener,
     acceptor: TlsAcceptor,
+    doors: Doors,
     sender: mpsc::Sender<Result<TlsConnection, io::Error>>,
     stopping: CancellationToken,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let strangers = Strangers::new(STRANGERS);
+    let strangers = Strangers::new(doors.strangers);
     loop {
         let permit = tokio::select! {
             () = stopping.cancelled() => return,
@@ -50,10 +66,17 @@ async fn run(
         };
         match accepted {
             Ok((stream, address)) => {
+                let slot = match doors.peers.admit(address.ip()) {
+                    Ok(slot) => slot,
+                    Err(error) => {
+                        turn_away(&doors, address, error);
+                        continue;
+                    }
+                };
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 let strangers = strangers.clone();
                 tokio::spawn(async move {
-                    match handshake(acceptor, stream, &strangers).await {
+                    match handshake(acceptor, stream, &strangers, slot).await {
                         // Nobody listening any more: the authority is stopping.
                         Ok(connection) => drop(sender.send(Ok(connection)).await),
                         Err(error) => tracing::debug!(%error, %address, "no TLS"),
@@ -74,6 +97,7 @@ async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     strangers: &Strangers,
+    slot: Slot,
 ) -> io::Result<TlsConnection> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream))
@@ -81,16 +105,23 @@ async fn handshake(
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
     let (_, session) = stream.get_ref();
     Ok(match session.peer_certificates() {
-        Some(_) => Ending::never(stream),
-        None => strangers.admit(stream),
+        Some(_) => Ending::never(stream, slot),
+        None => strangers.admit(stream, slot),
     })
 }
 
-/// Handshakes at a time; each costs a signature and a verification. Together with the strangers
-/// they stay well below the 1,024 file descriptors a process has by default.
+/// Closes a connection that came in beyond a bound, before any handshake.
+fn turn_away(doors: &Doors, address: std::net::SocketAddr, error: TooMany) {
+    let code = match error {
+        TooMany::Connections { .. } => "connections",
+        TooMany::FromPeer { .. } => "connections_from_peer",
+    };
+    doors.telemetry.turned_away(code);
+    tracing::debug!(%error, %address, "turned away");
+}
+
+/// Handshakes at a time; each costs a signature and a verification.
 const HANDSHAKES: usize = 384;
-/// Connections without a client certificate.
-const STRANGERS: usize = 384;
 /// Finished connections that wait to be served.
 const ACCEPTED: usize = 64;
 /// A client that takes longer for its handshake is let go.

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::issue::attest::{self, Presented};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
+use crate::serve::admin_listener::Actor;
 use crate::serve::status;
 use crate::serve::strangers::Ending;
 
@@ -72,12 +73,19 @@ fn unproven<T>(request: &Request<T>) -> String {
     )
 }
 
-/// The process at the other end of the administration socket.
+/// Who administrates: the identity that was let in over the network, or the process at the other end
+/// of the administration socket.
 pub(crate) fn operator<T>(request: &Request<T>) -> Caller {
+    if let Some(Actor(id)) = request.extensions().get::<Actor>() {
+        return Caller::Operator {
+            uid: None,
+            id: Some(id.clone()),
+        };
+    }
     let uid = request
         .extensions()
         .get::<UdsConnectInfo>()
         .and_then(|info| info.peer_cred)
         .map(|credentials| credentials.uid());
-    Caller::Operator { uid }
+    Caller::Operator { uid, id: None }
 }

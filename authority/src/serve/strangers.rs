@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use crate::limits::peers::Slot;
+
 /// The latest strangers.
 #[derive(Clone, Debug)]
 pub(crate) struct Strangers {
@@ -30,7 +32,7 @@ impl Strangers {
     }
 
     /// Lets one in; one that came long before may have to go.
-    pub(crate) fn admit<S>(&self, stream: S) -> Ending<S> {
+    pub(crate) fn admit<S>(&self, stream: S, slot: Slot) -> Ending<S> {
         let end = CancellationToken::new();
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.push_back(end.clone());
@@ -42,6 +44,7 @@ impl Strangers {
         Ending {
             stream,
             end: Some(Box::pin(end.cancelled_owned())),
+            _slot: slot,
         }
     }
 }
@@ -51,12 +54,18 @@ impl Strangers {
 pub(crate) struct Ending<S> {
     stream: S,
     end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// Its place among all connections, free again when it ends.
+    _slot: Slot,
 }
 
 impl<S> Ending<S> {
     /// One that need not end.
-    pub(crate) const fn never(stream: S) -> Self {
-        Self { stream, end: None }
+    pub(crate) const fn never(stream: S, slot: Slot) -> Self {
+        Self {
+            stream,
+            end: None,
+            _slot: slot,
+        }
     }
 }
 
@@ -125,12 +134,14 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_makes_room_for_the_newest() {
         let strangers = Strangers::new(2);
+        let peers = crate::limits::peers::Peers::new(9, 9);
+        let slot = || peers.admit([127, 0, 0, 1].into()).unwrap();
         let mut theirs = Vec::new();
         let mut ours = Vec::new();
         for _ in 0..2 {
             let (one, other) = duplex(8);
             theirs.push(one);
-            ours.push(strangers.admit(other));
+            ours.push(strangers.admit(other, slot()));
         }
         // The first is waiting when the third comes.
         let first = ours.remove(0);
@@ -141,7 +152,7 @@ mod tests {
         tokio::task::yield_now().await;
         let (one, other) = duplex(8);
         theirs.push(one);
-        ours.push(strangers.admit(other));
+        ours.push(strangers.admit(other, slot()));
         let ended = timeout(Duration::from_secs(5), waiting).await.unwrap();
         assert_eq!(ended.unwrap().unwrap(), 0);
         // The others are served.

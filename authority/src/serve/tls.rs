@@ -10,6 +10,7 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,17 @@ impl ServingCertificate {
     pub(crate) fn replace(&self, key: Arc<CertifiedKey>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
+
+    /// First and last second of the certificate in use, seconds since the Unix epoch.
+    pub(crate) fn validity(&self) -> Option<(i64, i64)> {
+        let key = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        let (_, leaf) = X509Certificate::from_der(key.cert.first()?).ok()?;
+        let validity = leaf.validity();
+        Some((
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        ))
+    }
 }
 
 impl ResolvesServerCert for ServingCertificate {
@@ -54,22 +66,33 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The listener's TLS: clients may show a certificate below `root`, and then it must be good.
+/// Whether a client must show a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ClientCertificate {
+    /// It may; a token proves who it is as well.
+    Optional,
+    /// It must, or there is no connection.
+    Required,
+}
+
+/// A listener's TLS: a certificate that a client shows must be below `root` and valid.
 ///
 /// # Errors
 /// [`TlsError`].
 pub(crate) fn server_config(
     root: &[u8],
     certificate: Arc<ServingCertificate>,
+    client: ClientCertificate,
 ) -> Result<ServerConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from(root.to_vec()))
         .map_err(TlsError::Root)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(TlsError::Verifier)?;
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    if client == ClientCertificate::Optional {
+        verifier = verifier.allow_unauthenticated();
+    }
+    let verifier = verifier.build().map_err(TlsError::Verifier)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Version)?

@@ -12,18 +12,23 @@
 )]
 
 mod abuse;
+mod administration;
 mod attacks;
 mod ca_ceremony;
 mod ca_import;
 mod ca_keeper;
 mod ca_step;
 mod ca_token;
+mod clients;
 mod crash;
 mod issuing;
 mod lifecycle;
+mod observing;
+mod overload;
 mod policy_bundles;
 mod revocation;
 mod streams;
 mod support;
 mod transport;
+mod unmodified;
 mod verifiers;

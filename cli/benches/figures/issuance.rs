@@ -2,11 +2,13 @@
 //!
 //! Over the network: `CreateCertificate` by an agent with its own certificate, for workloads it is parent of,
 //! against the authority's process. In process: the same path without gRPC and TLS. Beside them stands what
-//! the disk alone takes for one durable write, since that is the floor of a single request.
+//! the disk alone takes for one durable write, since that is the floor of a single request. At the end a cold
+//! storm: agents that all start at once, as unmodified istio-agents do.
 
 mod caller;
 mod disk;
 mod load;
+mod storm;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,9 @@ use crate::mesh::{Authority, LEAF_SECONDS, TRUST_DOMAIN, agent, workload};
 use crate::{keys, say};
 
 /// Requests under way at a time.
-const IN_FLIGHT: [usize; 3] = [1, 16, 64];
+const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
+/// In process the plain name is that of this many in flight.
+const USUAL: usize = 64;
 /// Different workloads, each with a key of its own.
 const WORKLOADS: u32 = 64;
 
@@ -30,15 +34,19 @@ const WORKLOADS: u32 = 64;
 struct Plan {
     rounds: u32,
     lasts: Duration,
+    /// Agents that start at once.
+    storm: u32,
 }
 
 const FULL: Plan = Plan {
     rounds: 3,
     lasts: Duration::from_secs(5),
+    storm: 10_000,
 };
 const QUICK: Plan = Plan {
     rounds: 1,
     lasts: Duration::from_millis(500),
+    storm: 200,
 };
 
 /// A certificate to ask for.
@@ -47,9 +55,18 @@ pub(crate) struct Wanted {
     pub(crate) csr_pem: String,
 }
 
-pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Report, Failure> {
+pub(crate) async fn figures(
+    quick: bool,
+    only_storm: Option<u32>,
+    dir: &tempfile::TempDir,
+) -> Result<Report, Failure> {
     let plan = if quick { QUICK } else { FULL };
     let dir = dir.path();
+    if let Some(agents) = only_storm {
+        let mut report = Report::new("authority-storm");
+        storm::storm(agents, dir, &mut report).await?;
+        return Ok(report);
+    }
     say(&format!(
         "authority, {} rounds of {:?} for each of {IN_FLIGHT:?} in flight, by gRPC and in process",
         plan.rounds, plan.lasts
@@ -61,11 +78,12 @@ pub(crate) async fn figures(quick: bool, dir: &tempfile::TempDir) -> Result<Repo
         wanted.push(Wanted { id, csr_pem });
     }
     let wanted = Arc::new(wanted);
-    let mut report = Report::new("issuance");
+    let mut report = Report::new("authority");
     let written = disk::durable_writes(dir).map_err(Failure::part("durable writes"))?;
-    add_latencies(&mut report, "disk alone: 4 KiB and fdatasync", &written);
+    add_latencies(&mut report, "disk", &written);
     over_network(&plan, dir, &wanted, &mut report).await?;
     in_process(&plan, dir, &wanted, &mut report).await?;
+    storm::storm(plan.storm, dir, &mut report).await?;
     Ok(report)
 }
 
@@ -83,7 +101,7 @@ async fn over_network(
     let token = authority.join_token(&parent).await?;
     let caller = Caller::join(&authority, &token).await?;
     let pid = authority.process_id();
-    let mut cases = cases("gRPC");
+    let mut cases = cases(|in_flight| format!("grpc-{in_flight}"));
     for _ in 0..plan.rounds {
         for case in &mut cases {
             let callers = caller.connections(&authority, case.in_flight).await?;
@@ -122,7 +140,10 @@ async fn in_process(
         subjects.push((one.csr_pem.clone(), id));
     }
     let subjects = Arc::new(subjects);
-    let mut cases = cases("in process");
+    let mut cases = cases(|in_flight| match in_flight {
+        USUAL => "inprocess".to_owned(),
+        _ => format!("inprocess-{in_flight}"),
+    });
     for _ in 0..plan.rounds {
         for case in &mut cases {
             let issue = |_lane: usize, index: usize| {
@@ -150,9 +171,9 @@ struct Case {
     rounds: Vec<Round>,
 }
 
-fn cases(path: &str) -> Vec<Case> {
+fn cases(name: impl Fn(usize) -> String) -> Vec<Case> {
     let case = |in_flight| Case {
-        name: format!("{path}, {in_flight} in flight"),
+        name: name(in_flight),
         in_flight,
         rounds: Vec::new(),
     };
@@ -182,7 +203,7 @@ impl Case {
     fn tell(&self, report: &mut Report) {
         let rates: Vec<_> = self.rounds.iter().map(Round::per_second).collect();
         if let Some(rate) = median(&rates) {
-            report.add(&self.name, "certificates", rate, "1/s");
+            report.add(&self.name, "rate", rate, "1/s");
         }
         let latencies = self.rounds.iter().flat_map(|round| &round.latencies);
         let latencies: Vec<_> = latencies.copied().collect();

@@ -39,6 +39,9 @@ struct Args {
     /// Of `filter`, a further case of one policy with another build of the module
     #[arg(long, value_name = "NAME=FILE", value_parser = filter::build)]
     build: Vec<filter::Build>,
+    /// Of `authority`, only the cold storm, with so many agents
+    #[arg(long, value_name = "AGENTS")]
+    storm: Option<u32>,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -53,8 +56,9 @@ enum Bench {
     Filter,
     /// Memory over a thousand new configurations; not part of "all of it" either
     Reload,
-    /// Certificates per second of the authority
-    Issuance,
+    /// Certificates per second of the authority, and a cold storm
+    #[value(alias = "issuance")]
+    Authority,
 }
 
 fn main() -> ExitCode {
@@ -92,8 +96,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     if args.benches.contains(&Bench::Reload) {
         publish(&runtime.block_on(reload::figures(args.quick, &scratch()?))?)?;
     }
-    if wanted(Bench::Issuance) {
-        publish(&runtime.block_on(issuance::figures(args.quick, &scratch()?))?)?;
+    if wanted(Bench::Authority) {
+        publish(&runtime.block_on(issuance::figures(args.quick, args.storm, &scratch()?))?)?;
     }
     Ok(())
 }

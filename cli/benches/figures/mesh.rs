@@ -50,6 +50,7 @@ impl Authority {
     pub(crate) async fn start(dir: &Path) -> Result<Self, Failure> {
         let failed = Failure::part("authority");
         let data = dir.join("authority");
+        fs::create_dir_all(dir).map_err(Failure::part("authority"))?;
         let mut child = Command::new("authority", env!("CARGO_BIN_EXE_countersign"), dir)
             .args(["authority", "serve", "--listen", "127.0.0.1:0"])
             .args(["--trust-domain", TRUST_DOMAIN, "--data-dir"])
@@ -115,6 +116,38 @@ impl Authority {
             .map_err(Failure::part("join token"))?
             .into_inner()
             .token)
+    }
+
+    /// A token for each of `ids`, in their order.
+    pub(crate) async fn join_tokens(
+        &mut self,
+        ids: &[String],
+        in_flight: u32,
+    ) -> Result<Vec<String>, Failure> {
+        let lanes = usize::try_from(in_flight).unwrap_or(1).max(1);
+        let mut making = JoinSet::new();
+        for (lane, share) in ids.chunks(ids.len().div_ceil(lanes).max(1)).enumerate() {
+            let (mut admin, share) = (self.admin.clone(), share.to_vec());
+            making.spawn(async move {
+                let mut tokens = Vec::with_capacity(share.len());
+                for spiffe_id in share {
+                    let request = CreateJoinTokenRequest {
+                        spiffe_id,
+                        ttl_seconds: 3600,
+                    };
+                    let answer = admin.create_join_token(request).await?;
+                    tokens.push(answer.into_inner().token);
+                }
+                Ok::<_, tonic::Status>((lane, tokens))
+            });
+        }
+        let mut shares = Vec::new();
+        while let Some(made) = making.join_next().await {
+            let made = made.map_err(Failure::part("join tokens"))?;
+            shares.push(made.map_err(Failure::part("join tokens"))?);
+        }
+        shares.sort_by_key(|(lane, _)| *lane);
+        Ok(shares.into_iter().flat_map(|(_, tokens)| tokens).collect())
     }
 
     /// A certificate of `id` as files.

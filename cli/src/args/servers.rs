@@ -16,10 +16,13 @@ pub(crate) enum AuthorityCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints one JSON line when it listens: {\"event\":\"listening\",\"address\":…,\"admin\":…}
+Prints one JSON line when it listens: {\"event\":\"listening\",\"address\":…,\"admin\":…,
+\"adminAddress\":…,\"metrics\":…}
 
-Example:
-  countersign authority serve --trust-domain example.org --listen 127.0.0.1:15012")]
+Examples:
+  countersign authority serve --trust-domain example.org --listen 127.0.0.1:15012
+  countersign authority serve --metrics-listen 127.0.0.1:15014 --admin-listen 0.0.0.0:15013 \\
+      --admin-operator spiffe://cluster.local/ops/alice --admin-viewer 'spiffe://cluster.local/ops/*'")]
 pub(crate) struct AuthorityServeArgs {
     /// Keys, certificates and the database
     #[arg(long, default_value = ".countersign/authority", value_name = "FOLDER")]
@@ -41,6 +44,18 @@ pub(crate) struct AuthorityServeArgs {
     pub(crate) key_algorithm: KeyAlgorithm,
     #[command(flatten)]
     pub(crate) ca_passphrase: PassphraseArgs,
+    /// Where to tell metrics (/metrics), liveness (/healthz) and readiness (/readyz), by plain HTTP
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where to serve administration over mutual TLS, beside the socket
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Who may read there: a SPIFFE ID, or all below one (`spiffe://example.org/ops/*`); repeatable
+    #[arg(long, requires = "admin_listen", value_name = "PATTERN")]
+    pub(crate) admin_viewer: Vec<String>,
+    /// Who may do everything there; repeatable
+    #[arg(long, requires = "admin_listen", value_name = "PATTERN")]
+    pub(crate) admin_operator: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

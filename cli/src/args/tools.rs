@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+use super::{AdminArgs, OutputArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EnvoyCommand {
@@ -29,18 +29,26 @@ Example:
     },
 }
 
-/// Exactly one Envoy configuration.
+/// Exactly one Envoy configuration, or the authority.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Looks for settings that undo a check: filters that are switched off or fail open, certificates that
-nobody vouches for, session resumption, hedging, and what else Envoy allows. Exit code 1 if there is one.
+Of an Envoy, looks for settings that undo a check: filters that are switched off or fail open, certificates
+that nobody vouches for, session resumption, hedging, and what else Envoy allows. Exit code 1 if there is one.
+
+Of an authority, looks for what has stopped meshes before: certificates that are about to expire, a deny list
+or agents that are behind, keys and files that lie open, a disk that fills, refusals that rise; and says what
+to do. Exit code 1 if there is a warning or an error; notices alone are none.
 
 Examples:
+  countersign doctor --authority
+  countersign doctor --authority --server ca.example.org:15013 --cert me.pem --key me.key --ca root.pem
   countersign doctor --envoy-admin 127.0.0.1:15000
   countersign doctor --config envoy.yaml")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
     #[command(flatten)]
     pub(crate) source: DoctorSource,
 }
@@ -49,6 +57,9 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct DoctorSource {
+    /// A running authority, over its admin socket or the network
+    #[arg(long)]
+    pub(crate) authority: bool,
     /// A running Envoy's administration interface: an address, or the path of its Unix socket
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) envoy_admin: Option<String>,

@@ -1,7 +1,7 @@
 //! `countersign authority`: the server that issues, records and takes back.
 
-use authority::Settings;
 use authority::ca::KeyAlgorithm;
+use authority::{IdentityPattern, Settings};
 use identity::TrustDomain;
 
 use crate::args::{self, AuthorityCommand};
@@ -18,11 +18,17 @@ pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     settings.key_algorithm = key_algorithm(args.key_algorithm);
     settings.ca.passphrase =
         super::ca::passphrase_source(&args.ca_passphrase, "passphrase of the CA's keys")?;
+    settings.metrics.listen = args.metrics_listen;
+    settings.admin.listen = args.admin_listen;
+    settings.admin.viewers = patterns("--admin-viewer", &args.admin_viewer)?;
+    settings.admin.operators = patterns("--admin-operator", &args.admin_operator)?;
     let ready = |ready: &authority::Ready| {
         let event = serde_json::json!({
             "event": "listening",
             "address": ready.address,
             "admin": ready.admin_socket,
+            "adminAddress": ready.admin_address,
+            "metrics": ready.metrics_address,
         });
         if let Err(failure) = output::line(&event.to_string()) {
             tracing::warn!("{}", failure.chain());
@@ -31,6 +37,12 @@ pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     authority::serve(settings, ready, stopped())
         .await
         .map_err(|error| Failure::part("authority", error))
+}
+
+fn patterns(argument: &str, texts: &[String]) -> Result<Vec<IdentityPattern>, Failure> {
+    let read = |text: &String| IdentityPattern::new(text);
+    let patterns: Result<_, _> = texts.iter().map(read).collect();
+    patterns.map_err(|error| Failure::part(argument, error))
 }
 
 fn lifetime(argument: &str, seconds: u64) -> Result<i64, Failure> {

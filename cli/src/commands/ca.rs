@@ -43,7 +43,7 @@ pub(crate) async fn run(command: CaCommand) -> Result<(), Failure> {
 }
 
 async fn rotate_list_key(admin: AdminArgs, output: OutputArgs) -> Result<(), Failure> {
-    let mut admin = admin::connect(&admin.admin).await?;
+    let mut admin = admin::connect(&admin).await?;
     let answer = admin.rotate_deny_list_key(RotateDenyListKeyRequest {});
     let keys = ListKeys {
         keys: answer.await?.into_inner().deny_list_key_pems,

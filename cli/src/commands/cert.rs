@@ -34,7 +34,7 @@ pub(crate) async fn run(command: CertCommand) -> Result<(), Failure> {
                 limit,
                 unexpired: false,
             };
-            let mut admin = admin::connect(&admin.admin).await?;
+            let mut admin = admin::connect(&admin).await?;
             let answer = admin.list_certificates(request).await?.into_inner();
             let rows: Vec<_> = answer.certificates.into_iter().map(Record::from).collect();
             output::list(output.output, &rows)
@@ -44,7 +44,7 @@ pub(crate) async fn run(command: CertCommand) -> Result<(), Failure> {
             output,
             serial,
         } => {
-            let mut admin = admin::connect(&admin.admin).await?;
+            let mut admin = admin::connect(&admin).await?;
             let answer = admin
                 .get_certificate(GetCertificateRequest { serial })
                 .await?;
@@ -56,7 +56,7 @@ pub(crate) async fn run(command: CertCommand) -> Result<(), Failure> {
             ttl,
             out,
         } => {
-            let mut client = admin::connect(&admin.admin).await?;
+            let mut client = admin::connect(&admin).await?;
             let record = issue(&mut client, &id, ttl, &out).await?;
             output::line(&format!(
                 "issued {} to {}: serial {}, valid for {}",
@@ -218,7 +218,7 @@ fn show(format: Format, answer: api::admin::GetCertificateResponse) -> Result<()
 }
 
 async fn apply(change: ChangeArgs, action: StateAction) -> Result<(), Failure> {
-    let mut admin = admin::connect(&change.admin.admin).await?;
+    let mut admin = admin::connect(&change.admin).await?;
     let request = ChangeStateRequest {
         selector: Some(selector(change.which)),
         action: action.into(),
@@ -240,7 +240,7 @@ async fn apply(change: ChangeArgs, action: StateAction) -> Result<(), Failure> {
 
 /// Shows what `revoke --yes` would take back; nothing is changed.
 async fn preview(change: ChangeArgs) -> Result<(), Failure> {
-    let mut admin = admin::connect(&change.admin.admin).await?;
+    let mut admin = admin::connect(&change.admin).await?;
     let rows: Vec<_> = meant(&mut admin, change.which)
         .await?
         .into_iter()

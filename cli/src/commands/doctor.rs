@@ -1,4 +1,4 @@
-//! `countersign doctor`: settings of an Envoy that undo a check.
+//! `countersign doctor`: settings of an Envoy that undo a check; what is wrong with an authority.
 
 use std::fs;
 
@@ -11,7 +11,12 @@ use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::output::{self, Format, Row};
 
+mod authority;
+
 pub(crate) async fn run(args: DoctorArgs) -> Result<(), Failure> {
+    if args.source.authority {
+        return authority::run(&args.admin, args.output.output).await;
+    }
     let config = match (args.source.envoy_admin, args.source.config) {
         (Some(admin), _) => dump(&admin).await?,
         (None, Some(file)) => {

@@ -28,7 +28,7 @@ pub(crate) async fn run(command: EntryCommand) -> Result<(), Failure> {
                     .map_err(|_too_large| Failure::Check(format!("--ttl {ttl}: too long")))?,
                 ..Entry::default()
             };
-            let mut admin = admin::connect(&admin.admin).await?;
+            let mut admin = admin::connect(&admin).await?;
             let answer = admin
                 .create_entry(CreateEntryRequest { entry: Some(entry) })
                 .await?
@@ -37,7 +37,7 @@ pub(crate) async fn run(command: EntryCommand) -> Result<(), Failure> {
             output::list(output.output, &rows)
         }
         EntryCommand::List { admin, output } => {
-            let mut admin = admin::connect(&admin.admin).await?;
+            let mut admin = admin::connect(&admin).await?;
             let answer = admin
                 .list_entries(ListEntriesRequest::default())
                 .await?
@@ -46,7 +46,7 @@ pub(crate) async fn run(command: EntryCommand) -> Result<(), Failure> {
             output::list(output.output, &rows)
         }
         EntryCommand::Delete { admin, entry } => {
-            let mut admin = admin::connect(&admin.admin).await?;
+            let mut admin = admin::connect(&admin).await?;
             admin
                 .delete_entry(DeleteEntryRequest { id: entry.clone() })
                 .await?;

@@ -15,7 +15,7 @@ pub(crate) async fn run(command: TokenCommand) -> Result<(), Failure> {
         spiffe_id: agent.to_string(),
         ttl_seconds,
     };
-    let mut admin = admin::connect(&admin.admin).await?;
+    let mut admin = admin::connect(&admin).await?;
     let answer = admin.create_join_token(request).await?.into_inner();
     output::line(&answer.token)
 }

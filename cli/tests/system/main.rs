@@ -24,5 +24,6 @@ mod outage;
 mod policy;
 mod policy_bundle;
 mod random;
+mod serving;
 mod up;
 mod world;

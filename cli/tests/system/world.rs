@@ -132,13 +132,20 @@ pub(crate) fn fixed_port() -> SocketAddr {
 pub(crate) struct Authority {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+    /// What it said when it listened.
+    pub(crate) event: Value,
 }
 
 impl Authority {
     pub(crate) async fn start(command: &Command) -> Self {
         let mut child = command.start().unwrap();
-        let address = Self::listening(&mut child).await;
-        Self { child, address }
+        let event = ready::event(&mut child, "listening", LIMIT).await.unwrap();
+        let address = event["address"].as_str().unwrap().parse().unwrap();
+        Self {
+            child,
+            address,
+            event,
+        }
     }
 
     /// Waits until it listens.

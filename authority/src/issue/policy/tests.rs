@@ -160,7 +160,10 @@ fn a_renewal_needs_the_entry_its_certificate_lives_on() {
 fn a_suspended_identity_is_refused_to_everybody() {
     for by in [
         certificate(AGENT, None),
-        Caller::Operator { uid: None },
+        Caller::Operator {
+            uid: None,
+            id: None,
+        },
         Caller::Authority,
     ] {
         let standing = Standing {
@@ -185,7 +188,15 @@ fn a_suspended_identity_is_refused_to_everybody() {
 fn only_the_authority_gets_server_names() {
     let authority = decide(&Caller::Authority, AGENT, None).unwrap();
     assert_eq!(authority.server_names().dns, ["localhost"]);
-    let operator = decide(&Caller::Operator { uid: None }, AGENT, None).unwrap();
+    let operator = decide(
+        &Caller::Operator {
+            uid: None,
+            id: None,
+        },
+        AGENT,
+        None,
+    )
+    .unwrap();
     assert_eq!(*operator.server_names(), ServerNames::default());
 }
 

@@ -24,7 +24,24 @@ async fn api(dir: &TempDir) -> AdminApi {
     let publisher = Publisher::start(keys.unwrap(), issuance.clone(), 60);
     let publisher = Arc::new(publisher.await.unwrap());
     let bundles = Bundles::start(issuance.clone(), Arc::clone(&publisher));
+    let own = crate::serve::own_certificate::issue(&issuance)
+        .await
+        .unwrap();
+    let telemetry = Arc::clone(issuance.telemetry());
+    let health = Health {
+        issuance: issuance.clone(),
+        publisher: Arc::clone(&publisher),
+        attendance: crate::serve::attendance::Attendance::default(),
+        front: crate::serve::front::Front::new(&settings.limits, telemetry),
+        peers: crate::limits::peers::Peers::new(1, 1),
+        serving: Arc::new(crate::serve::tls::ServingCertificate::new(own.key)),
+        data_dir: settings.data_dir.clone(),
+        metrics_listen: None,
+        started: (tokio::time::Instant::now(), 0),
+        probed: tokio::sync::Mutex::default(),
+    };
     AdminApi {
+        health: Arc::new(health),
         bundles: Arc::new(bundles.await.unwrap()),
         publisher,
         issuance,

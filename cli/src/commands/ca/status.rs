@@ -52,7 +52,7 @@ struct Folder {
 }
 
 pub(super) async fn of_running(admin: AdminArgs, output: OutputArgs) -> Result<(), Failure> {
-    let mut admin = admin::connect(&admin.admin).await?;
+    let mut admin = admin::connect(&admin).await?;
     let status = Status::from(admin.get_status(GetStatusRequest {}).await?.into_inner());
     let fields = vec![
         ("trust domain", status.trust_domain.clone()),

@@ -53,7 +53,7 @@ pub(super) async fn run(args: &PublishArgs) -> Result<(), Failure> {
     // What is signed, as each filter will read it.
     policy::config::compile_policies(&body, &check::scope(&read)?)
         .map_err(|errors| Failure::Policies(errors.iter().map(ToString::to_string).collect()))?;
-    let mut admin = admin::connect(&args.admin.admin).await?;
+    let mut admin = admin::connect(&args.admin).await?;
     let (before, sequence) = published(&mut admin, &args.name).await?;
     let mut outcome = Outcome {
         name: args.name.to_string(),

@@ -16,7 +16,7 @@ pub(super) async fn run(
     format: Format,
     name: Option<&BundleName>,
 ) -> Result<(), Failure> {
-    let mut admin = admin::connect(&at.admin).await?;
+    let mut admin = admin::connect(at).await?;
     let Some(name) = name else {
         let answer = admin
             .list_policy_bundles(ListPolicyBundlesRequest {})
