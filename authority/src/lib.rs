@@ -20,8 +20,10 @@ pub mod bench;
 pub mod bundles;
 pub mod ca;
 pub mod clock;
+pub mod config;
 pub mod inventory;
 pub mod issue;
+pub mod proof;
 pub mod revoke;
 
 mod app;

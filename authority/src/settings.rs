@@ -9,6 +9,7 @@ use identity::{SpiffeId, TrustDomain};
 use crate::ca::KeyAlgorithm;
 use crate::clock::{Clock, SystemClock};
 use crate::issue::Lifetimes;
+use crate::proof::ProofsConfig;
 
 /// Names inside the data folder.
 pub mod names {
@@ -49,6 +50,8 @@ pub struct Settings {
     pub deny_list_life_seconds: i64,
     /// Kind of the CA's keys, where they must be made.
     pub key_algorithm: KeyAlgorithm,
+    /// What counts as a proof of who is calling.
+    pub proofs: ProofsConfig,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -81,6 +84,7 @@ impl Settings {
             deny_list_period_seconds: 10,
             deny_list_life_seconds: 60,
             key_algorithm: KeyAlgorithm::default(),
+            proofs: ProofsConfig::default(),
             clock: Arc::new(SystemClock),
         }
     }

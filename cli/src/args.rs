@@ -12,7 +12,10 @@ pub(crate) use policy::{
     TestArgs, TestFormat, Threshold,
 };
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
-pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
+pub(crate) use servers::{
+    AgentCommand, AuthorityCommand, AuthorityConfigCommand, AuthorityServeArgs, CaCommand,
+    KeyAlgorithm,
+};
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
 mod policy;

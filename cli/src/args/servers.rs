@@ -11,6 +11,20 @@ use super::{AdminArgs, OutputArgs, seconds};
 pub(crate) enum AuthorityCommand {
     /// Serve: issue certificates, keep the record, publish the deny list
     Serve(AuthorityServeArgs),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(AuthorityConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorityConfigCommand {
+    /// Print every problem of a configuration file; nothing is started
+    #[command(after_help = "Example:\n  countersign authority config check authority.yaml")]
+    Check {
+        /// The configuration file, YAML
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -18,26 +32,31 @@ pub(crate) enum AuthorityCommand {
 Prints one JSON line when it listens: {\"event\":\"listening\",\"address\":…,\"admin\":…}
 
 Example:
-  countersign authority serve --trust-domain example.org --listen 127.0.0.1:15012")]
+  countersign authority serve --trust-domain example.org --listen 127.0.0.1:15012
+  countersign authority serve --config authority.yaml")]
 pub(crate) struct AuthorityServeArgs {
-    /// Keys, certificates and the database
-    #[arg(long, default_value = ".countersign/authority", value_name = "FOLDER")]
-    pub(crate) data_dir: PathBuf,
-    /// Where to serve certificates (port 0: a free one)
-    #[arg(long, default_value = "127.0.0.1:15012", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
+    /// Configuration file, YAML; the arguments below win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Keys, certificates and the database [default: .countersign/authority]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to serve certificates (port 0: a free one) [default: 127.0.0.1:15012]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
     /// The trust domain; a root and an intermediate are made for it where there are none
-    #[arg(long, default_value = "cluster.local", value_name = "NAME")]
-    pub(crate) trust_domain: String,
-    /// Lifetime of a certificate whose request names none
-    #[arg(long, default_value = "1h", value_parser = seconds, value_name = "DURATION")]
-    pub(crate) default_ttl: u64,
-    /// Longest lifetime a request may ask for; beyond it the request is refused
-    #[arg(long, default_value = "24h", value_parser = seconds, value_name = "DURATION")]
-    pub(crate) max_ttl: u64,
-    /// Keys of the authority
-    #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
-    pub(crate) key_algorithm: KeyAlgorithm,
+    /// [default: cluster.local]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trust_domain: Option<String>,
+    /// Lifetime of a certificate whose request names none [default: 1h]
+    #[arg(long, value_parser = seconds, value_name = "DURATION")]
+    pub(crate) default_ttl: Option<u64>,
+    /// Longest lifetime a request may ask for; beyond it the request is refused [default: 24h]
+    #[arg(long, value_parser = seconds, value_name = "DURATION")]
+    pub(crate) max_ttl: Option<u64>,
+    /// Keys of the authority [default: ecdsa-p256]
+    #[arg(long, value_enum)]
+    pub(crate) key_algorithm: Option<KeyAlgorithm>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,0 +1,525 @@
+//! Section `proofs` of the configuration file: what counts as a proof of who is calling.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use http::Uri;
+use identity::TrustDomain;
+use serde::Deserialize;
+
+use crate::config::Seconds;
+use crate::proof::template::Template;
+
+/// What counts as a proof. By default join tokens, and our own certificates for a year after the
+/// proof they go back to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ProofsConfig {
+    /// Join tokens.
+    pub join_tokens: JoinTokens,
+    /// Renewal with a certificate of ours.
+    pub renewal: Renewal,
+    /// What is made of the names in a CSR.
+    pub csr_names: CsrNames,
+    /// Kubernetes clusters whose service account tokens are accepted.
+    pub kubernetes: Vec<ClusterConfig>,
+    /// Issuers of OpenID Connect tokens that are accepted.
+    pub oidc: Vec<OidcConfig>,
+    /// Foreign CAs whose certificates are accepted.
+    pub x509pop: Vec<ForeignCaConfig>,
+}
+
+/// `joinTokens`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct JoinTokens {
+    /// Whether they are accepted.
+    pub enabled: bool,
+}
+
+impl Default for JoinTokens {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// `renewal`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Renewal {
+    /// Whether a certificate of ours is good for new ones.
+    pub enabled: bool,
+    /// How long after the proof that a chain of renewals goes back to.
+    pub max_proof_age: Seconds,
+}
+
+impl Default for Renewal {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_proof_age: Seconds::of(365 * 86_400),
+        }
+    }
+}
+
+/// What is made of the names in a CSR. Nothing of them is ever certified.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub enum CsrNames {
+    /// Nothing, as istiod does.
+    #[default]
+    Ignore,
+    /// A CSR that names anything but exactly the identity it gets is refused.
+    MustMatch,
+}
+
+/// A Kubernetes cluster. With both `keys` and `tokenReview` a token must pass both.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClusterConfig {
+    /// What callers name in the header `clusterid`.
+    pub name: ClusterName,
+    /// Whether it is meant by callers that send no such header.
+    #[serde(default)]
+    pub default: bool,
+    /// The only issuer accepted, exactly as in the tokens' `iss`.
+    pub issuer: Issuer,
+    /// One of these must be among the tokens' audiences.
+    #[serde(default = "istio_audience")]
+    pub audiences: Audiences,
+    /// Where the issuer's keys are; tokens are then checked without asking the cluster.
+    #[serde(default)]
+    pub keys: Option<KeysConfig>,
+    /// The API server.
+    #[serde(default)]
+    pub api_server: Option<ApiServerConfig>,
+    /// Whether, and how, the API server reviews tokens.
+    #[serde(default)]
+    pub token_review: Option<TokenReviewConfig>,
+    /// Service accounts of node agents, which may ask for the identities of pods on their node.
+    #[serde(default)]
+    pub trusted_node_accounts: Vec<NodeAccount>,
+    /// The identity; Istio's `spiffe://<trust domain>/ns/{ns}/sa/{sa}` where it is not given.
+    #[serde(default)]
+    pub spiffe_id: Option<Template>,
+}
+
+/// `keys`: a file, a URL, or, with neither, what the issuer's discovery document points to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct KeysConfig {
+    /// A JSON Web Key Set.
+    pub file: Option<PathBuf>,
+    /// Where to get one.
+    pub url: Option<HttpsUrl>,
+    /// Root certificates of that server, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Bearer token for that server, as a Kubernetes API server mostly wants one.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `apiServer`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApiServerConfig {
+    /// Its address.
+    pub url: HttpsUrl,
+    /// Its root certificates, PEM.
+    pub ca_file: PathBuf,
+    /// Our own token there, which needs the role `system:auth-delegator` and, for node agents, to
+    /// read pods. Read anew for each request.
+    pub token_file: PathBuf,
+    /// Time for one request.
+    #[serde(default = "api_timeout")]
+    pub timeout: Seconds,
+}
+
+/// `tokenReview`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct TokenReviewConfig {
+    /// How long a good review is relied on; never longer than the token lives.
+    pub cache_for: Seconds,
+}
+
+impl Default for TokenReviewConfig {
+    fn default() -> Self {
+        Self {
+            cache_for: Seconds::of(60),
+        }
+    }
+}
+
+/// `oidc`: an issuer of OpenID Connect tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OidcConfig {
+    /// The issuer, exactly as in the tokens' `iss`.
+    pub issuer: Issuer,
+    /// One of these must be among the tokens' audiences.
+    pub audiences: Audiences,
+    /// Where its keys are.
+    #[serde(default)]
+    pub keys: KeysConfig,
+    /// Claims that become selectors: texts, numbers, booleans, and lists of these.
+    #[serde(default)]
+    pub claims: Vec<String>,
+    /// The identity, from `{sub}` and `{claim:<name>}`.
+    #[serde(default)]
+    pub spiffe_id: Option<Template>,
+}
+
+/// `x509pop`: a foreign CA.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ForeignCaConfig {
+    /// Name in selectors and in the record.
+    pub name: ClusterName,
+    /// Its root certificates, PEM.
+    pub ca_file: PathBuf,
+    /// The identity, from `{subject:cn}`, `{san:dns}`, `{san:uri-path}` and `{sha256}`.
+    #[serde(default)]
+    pub spiffe_id: Option<Template>,
+}
+
+/// A name of ours: letters, digits, dots, dashes and underscores, at most 63.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(try_from = "String")]
+pub struct ClusterName(String);
+
+/// A token's issuer: not empty, at most 512 bytes.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
+#[serde(try_from = "String")]
+pub struct Issuer(String);
+
+/// Audiences, at least one.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "Vec<String>")]
+pub struct Audiences(Vec<String>);
+
+/// An address that starts with `https://`, without user and fragment.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub struct HttpsUrl(Uri);
+
+/// A service account, `<namespace>/<name>`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(try_from = "String")]
+pub struct NodeAccount {
+    namespace: String,
+    name: String,
+}
+
+/// Why a value of the section is refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// A name.
+    #[error("{found:?} is not a name of 1 to 63 letters, digits, dots, dashes and underscores")]
+    Name {
+        /// What was found.
+        found: String,
+    },
+    /// An issuer.
+    #[error("an issuer is a text of 1 to 512 bytes, found {len}")]
+    Issuer {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Audiences.
+    #[error("audiences are 1 to 16 texts, none of them empty")]
+    Audiences,
+    /// An address.
+    #[error("{found:?} is not an address such as https://example.org/keys")]
+    HttpsUrl {
+        /// What was found.
+        found: String,
+    },
+    /// A service account.
+    #[error("{found:?} is not a service account such as istio-system/ztunnel")]
+    NodeAccount {
+        /// What was found.
+        found: String,
+    },
+}
+
+impl TryFrom<String> for ClusterName {
+    type Error = ValueError;
+
+    fn try_from(found: String) -> Result<Self, Self::Error> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if (1..=63).contains(&found.len()) && found.bytes().all(good) {
+            Ok(Self(found))
+        } else {
+            Err(ValueError::Name { found })
+        }
+    }
+}
+
+impl ClusterName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Issuer {
+    type Error = ValueError;
+
+    fn try_from(found: String) -> Result<Self, Self::Error> {
+        if (1..=512).contains(&found.len()) {
+            Ok(Self(found))
+        } else {
+            Err(ValueError::Issuer { len: found.len() })
+        }
+    }
+}
+
+impl Issuer {
+    /// The issuer.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<String>> for Audiences {
+    type Error = ValueError;
+
+    fn try_from(found: Vec<String>) -> Result<Self, Self::Error> {
+        if (1..=16).contains(&found.len()) && found.iter().all(|one| !one.is_empty()) {
+            Ok(Self(found))
+        } else {
+            Err(ValueError::Audiences)
+        }
+    }
+}
+
+impl Audiences {
+    /// The audiences.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HttpsUrl {
+    type Error = ValueError;
+
+    fn try_from(found: String) -> Result<Self, Self::Error> {
+        let uri = found.parse::<Uri>().ok().filter(|uri| {
+            uri.scheme_str() == Some("https")
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri
+                    .authority()
+                    .is_some_and(|name| !name.as_str().contains('@'))
+        });
+        match uri {
+            // `http` drops a fragment without a word.
+            Some(uri) if !found.contains('#') => Ok(Self(uri)),
+            _ => Err(ValueError::HttpsUrl { found }),
+        }
+    }
+}
+
+impl HttpsUrl {
+    /// The address.
+    #[must_use]
+    pub const fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// The address of `path` on the same server.
+    pub(crate) fn at(&self, path: &str) -> Option<Uri> {
+        let base = self.0.path().trim_end_matches('/');
+        Uri::builder()
+            .scheme("https")
+            .authority(self.0.authority()?.clone())
+            .path_and_query(format!("{base}{path}"))
+            .build()
+            .ok()
+    }
+}
+
+impl TryFrom<String> for NodeAccount {
+    type Error = ValueError;
+
+    fn try_from(found: String) -> Result<Self, Self::Error> {
+        let parts = found.split_once('/').filter(|(namespace, name)| {
+            crate::proof::kubernetes::is_name(namespace) && crate::proof::kubernetes::is_name(name)
+        });
+        match parts {
+            Some((namespace, name)) => Ok(Self {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            None => Err(ValueError::NodeAccount { found }),
+        }
+    }
+}
+
+impl NodeAccount {
+    /// Whether it is the account `name` in `namespace`.
+    pub(crate) fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace == namespace && self.name == name
+    }
+}
+
+fn istio_audience() -> Audiences {
+    Audiences(vec!["istio-ca".to_owned()])
+}
+
+const fn api_timeout() -> Seconds {
+    Seconds::of(3)
+}
+
+impl ProofsConfig {
+    /// What is wrong between fields that are each right: path of the field, and the problem.
+    pub(crate) fn problems(&self, trust_domain: Option<&TrustDomain>) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut found = |field: String, problem: &str| problems.push((field, problem.to_owned()));
+        let mut names = BTreeSet::new();
+        let mut issuers = BTreeSet::new();
+        if self.kubernetes.iter().filter(|one| one.default).count() > 1 {
+            found(
+                "proofs.kubernetes".to_owned(),
+                "more than one cluster is the default",
+            );
+        }
+        for (number, cluster) in self.kubernetes.iter().enumerate() {
+            let at = format!("proofs.kubernetes[{number}]");
+            if !names.insert(&cluster.name) {
+                found(format!("{at}.name"), "another cluster has this name");
+            }
+            issuers.insert(cluster.issuer.as_str());
+            if cluster.keys.is_none() && cluster.token_review.is_none() {
+                found(
+                    at.clone(),
+                    "neither keys nor tokenReview: no token could be checked",
+                );
+            }
+            if cluster.api_server.is_none() {
+                if cluster.token_review.is_some() {
+                    found(format!("{at}.tokenReview"), "there is no apiServer to ask");
+                }
+                if !cluster.trusted_node_accounts.is_empty() {
+                    found(
+                        format!("{at}.trustedNodeAccounts"),
+                        "there is no apiServer to ask",
+                    );
+                }
+            }
+            for (field, problem) in cluster
+                .keys
+                .iter()
+                .flat_map(|keys| keys.problems(&cluster.issuer))
+            {
+                found(format!("{at}.keys{field}"), problem);
+            }
+            check_template(
+                &at,
+                cluster.spiffe_id.as_ref(),
+                trust_domain,
+                &KUBERNETES,
+                &mut found,
+            );
+        }
+        for (number, oidc) in self.oidc.iter().enumerate() {
+            let at = format!("proofs.oidc[{number}]");
+            if !issuers.insert(oidc.issuer.as_str()) {
+                found(format!("{at}.issuer"), "another proof has this issuer");
+            }
+            for (field, problem) in oidc.keys.problems(&oidc.issuer) {
+                found(format!("{at}.keys{field}"), problem);
+            }
+            check_template(
+                &at,
+                oidc.spiffe_id.as_ref(),
+                trust_domain,
+                &OIDC,
+                &mut found,
+            );
+        }
+        let mut names = BTreeSet::new();
+        for (number, foreign) in self.x509pop.iter().enumerate() {
+            let at = format!("proofs.x509pop[{number}]");
+            if !names.insert(&foreign.name) {
+                found(format!("{at}.name"), "another foreign CA has this name");
+            }
+            check_template(
+                &at,
+                foreign.spiffe_id.as_ref(),
+                trust_domain,
+                &FOREIGN,
+                &mut found,
+            );
+        }
+        problems
+    }
+}
+
+impl KeysConfig {
+    fn problems(&self, issuer: &Issuer) -> Vec<(&'static str, &'static str)> {
+        let mut problems = Vec::new();
+        if self.file.is_some() {
+            let others = self.url.is_some() || self.ca_file.is_some() || self.token_file.is_some();
+            if others {
+                problems.push((".file", "with a file there is no url, caFile or tokenFile"));
+            }
+            return problems;
+        }
+        if self.ca_file.is_none() {
+            problems.push((
+                ".caFile",
+                "missing: whose certificates to trust for the server of the keys",
+            ));
+        }
+        if self.url.is_none() {
+            if HttpsUrl::try_from(issuer.0.clone()).is_err() {
+                problems.push((
+                    "",
+                    "neither file nor url, and the issuer is no https address",
+                ));
+            }
+            if self.token_file.is_some() {
+                problems.push((".tokenFile", "a token is only sent to a url that is given"));
+            }
+        }
+        problems
+    }
+}
+
+fn check_template(
+    at: &str,
+    template: Option<&Template>,
+    trust_domain: Option<&TrustDomain>,
+    known: &[&str],
+    found: &mut impl FnMut(String, &str),
+) {
+    let Some(template) = template else { return };
+    let at = format!("{at}.spiffeId");
+    if trust_domain.is_some_and(|ours| ours != template.trust_domain()) {
+        found(at.clone(), "it is not in the authority's trust domain");
+    }
+    for variable in template.variables() {
+        let is_known = known.iter().any(|name| match name.strip_suffix('*') {
+            Some(prefix) => variable.len() > prefix.len() && variable.starts_with(prefix),
+            None => *name == variable,
+        });
+        if !is_known {
+            found(
+                at.clone(),
+                &format!(
+                    "unknown variable {variable:?}, known are {}",
+                    known.join(", ")
+                ),
+            );
+        }
+    }
+}
+
+/// Variables of templates; a star stands for any name.
+const KUBERNETES: [&str; 4] = ["ns", "sa", "cluster", "pod"];
+const OIDC: [&str; 2] = ["sub", "claim:*"];
+const FOREIGN: [&str; 4] = ["subject:cn", "san:dns", "san:uri-path", "sha256"];
