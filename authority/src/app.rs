@@ -128,13 +128,21 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         admin_socket,
     };
 
+    // Nobody waits for it: an issuer that is down must not keep others from being served.
+    let (proofs, now) = (issuance.proofs().clone(), issuance.now());
+    let warm_up = async move { proofs.warm_up(now).await };
     let publisher = start_publisher(&settings, &issuance).await?;
     let bundles = Arc::new(Bundles::start(issuance.clone(), Arc::clone(&publisher)).await?);
     let own = own_certificate::issue(&issuance).await?;
     let serving = Arc::new(ServingCertificate::new(own.key));
-    let tls = tls::server_config(issuance.issuer().root().der(), Arc::clone(&serving))?;
+    let tls = tls::server_config(
+        issuance.issuer().root().der(),
+        issuance.proofs().foreign(),
+        Arc::clone(&serving),
+    )?;
 
     let stopping = CancellationToken::new();
+    tokio::spawn(stopping.clone().run_until_cancelled_owned(warm_up));
     let (entries, _) = watch::channel(0);
     let agents = agent_api(
         &settings,

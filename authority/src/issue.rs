@@ -24,6 +24,7 @@ use crate::inventory::{
     NewCertificate, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
+use crate::proof::{CsrNames, Proofs};
 
 pub(crate) mod attest;
 pub(crate) mod caller;
@@ -42,6 +43,7 @@ pub struct Issuance {
     issuer: Arc<Issuer>,
     inventory: Inventory,
     clock: Arc<dyn Clock>,
+    proofs: Proofs,
 }
 
 /// Why no certificate was issued.
@@ -95,7 +97,21 @@ impl Issuance {
             issuer: Arc::new(issuer),
             inventory,
             clock,
+            proofs: Proofs::default(),
         }
+    }
+
+    /// With other proofs than the default ones.
+    #[must_use]
+    pub fn with_proofs(mut self, proofs: Proofs) -> Self {
+        self.proofs = proofs;
+        self
+    }
+
+    /// What counts as a proof.
+    #[must_use]
+    pub const fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// The rules.
@@ -198,7 +214,14 @@ impl Issuance {
     ) -> Result<Issued, IssueError> {
         let now = self.now();
         let csr = VerifiedCsr::parse_pem(csr_pem).map_err(Refusal::Csr)?;
+        if let Caller::Certificate(certificate) = by {
+            let checked = self.proofs.check_renewal(certificate, now);
+            checked.map_err(Refusal::Proof)?;
+        }
         let subject = self.policy.subject(by, wish)?;
+        if self.proofs.csr_names() == CsrNames::MustMatch && !csr.names_exactly(&subject) {
+            return Err(Refusal::CsrNames { wanted: subject }.into());
+        }
         if let Caller::JoinToken(token) = by {
             let used = token_use(token, csr.spki_sha256(), now).map_err(Refusal::Proof)?;
             if let TokenUse::Repeat { serial } = used {
@@ -275,7 +298,7 @@ impl Issuance {
                 caller_sha256: Some(certificate.sha256.clone()),
                 ..Guard::default()
             },
-            Caller::Operator { .. } => Guard::default(),
+            Caller::Operator { .. } | Caller::Proven(_) => Guard::default(),
             Caller::Authority | Caller::ListSigner => Guard {
                 despite_suspension: true,
                 ..Guard::default()
@@ -292,6 +315,7 @@ impl Issuance {
             caller: by.to_string(),
             proof: by.proof().as_str(),
             issued_at: now,
+            origin: by.origin(now),
         };
         match self.inventory.record_certificate(new, guard).await? {
             RecordOutcome::Recorded => Ok(issued),

@@ -9,6 +9,7 @@ use crate::ca::{self, CaError, CaInit, CertificateAuthority, files};
 use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, InventoryError, WriterTask};
 use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
+use crate::proof::Proofs;
 use crate::settings::{Settings, SettingsError, names};
 
 /// What issuing needs, without listeners.
@@ -50,7 +51,9 @@ impl Parts {
             server_names(settings.listen),
         );
         let clock = Arc::clone(&settings.clock);
-        let issuance = Issuance::new(policy, Issuer::new(authority), inventory, clock);
+        let proofs = Proofs::new(&settings.proofs, &settings.trust_domain)?;
+        let issuance =
+            Issuance::new(policy, Issuer::new(authority), inventory, clock).with_proofs(proofs);
         Ok(Self {
             issuance,
             writer,

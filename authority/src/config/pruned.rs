@@ -55,10 +55,15 @@ impl Pruned {
 
     /// Takes the innermost list item on `path` out of its list; false if there is none.
     pub(super) fn remove_item(&mut self, path: &[Step]) -> bool {
-        let Some((before, index)) = path.iter().enumerate().rev().find_map(|(at, step)| match step {
-            Step::Index(index) => Some((path.get(..at)?, *index)),
-            Step::Key(_) => None,
-        }) else {
+        let Some((before, index)) =
+            path.iter()
+                .enumerate()
+                .rev()
+                .find_map(|(at, step)| match step {
+                    Step::Index(index) => Some((path.get(..at)?, *index)),
+                    Step::Key(_) => None,
+                })
+        else {
             return false;
         };
         let original = self.original(&[before, &[Step::Index(index)]].concat());

@@ -31,6 +31,12 @@ fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
         caller: "test".to_owned(),
         proof: "operator",
         issued_at: UnixTime::from_secs(NOW),
+        origin: Origin {
+            proven_at: UnixTime::from_secs(NOW - 5),
+            proven_by: "join_token".to_owned(),
+            evidence_sha256: String::new(),
+            selectors: vec!["join:x".to_owned()],
+        },
     }
 }
 

@@ -163,10 +163,14 @@ impl HttpsClient {
                 url: uri.to_string(),
             })?;
         let answered = async {
-            let answer = self.client.request(request).await.map_err(|error| FetchError::Connect {
-                host: host.clone(),
-                problem: identity::chain(&error).to_string(),
-            })?;
+            let answer =
+                self.client
+                    .request(request)
+                    .await
+                    .map_err(|error| FetchError::Connect {
+                        host: host.clone(),
+                        problem: identity::chain(&error).to_string(),
+                    })?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), most).collect().await;
             let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
@@ -257,7 +261,10 @@ impl Connector {
         let bad_name = || io::Error::new(io::ErrorKind::InvalidInput, "no server name");
         // Brackets belong to the address, not to the name.
         let name = uri.host().ok_or_else(bad_name)?;
-        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = name
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         let port = uri.port_u16().unwrap_or(443);
         let server = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
         let stream = TcpStream::connect((name.as_str(), port)).await?;

@@ -220,3 +220,83 @@ impl Key {
 
 /// Keys of one `kid` that are tried; RFC 7517 §4.5 allows more than one.
 const MOST_TRIED: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(keys: &str) -> Result<KeySet, KeySetError> {
+        KeySet::parse(format!(r#"{{"keys":[{keys}]}}"#).as_bytes())
+    }
+
+    #[test]
+    fn only_public_keys_for_signatures_are_kept() {
+        let x = URL_SAFE_NO_PAD.encode([7; 32]);
+        let ec = |more: &str| format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{x}"{more}}}"#);
+        assert_eq!(set(&ec("")).unwrap().len(), 1);
+        assert_eq!(
+            set(&ec(r#","use":"sig","key_ops":["verify"],"alg":"ES256""#))
+                .unwrap()
+                .len(),
+            1
+        );
+        for unusable in [
+            ec(r#","use":"enc""#),
+            ec(r#","key_ops":["sign"]"#),
+            ec(r#","key_ops":"verify""#),
+            ec(r#","alg":"RS256""#),
+            ec(r#","alg":"HS256""#),
+            ec(r#","alg":"ECDH-ES""#),
+            format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}"}}"#),
+            format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"AA"}}"#),
+            format!(r#"{{"kty":"EC","crv":"secp256k1","x":"{x}","y":"{x}"}}"#),
+            r#"{"kty":"oct","k":"AAAA"}"#.to_owned(),
+            r#"{"kty":"RSA","n":"not base64!","e":"AQAB"}"#.to_owned(),
+            "7".to_owned(),
+        ] {
+            assert_eq!(
+                set(&unusable).unwrap_err(),
+                KeySetError::NoneUsable,
+                "{unusable}"
+            );
+            // Beside a good one they do no harm.
+            assert_eq!(set(&format!("{unusable},{}", ec(""))).unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_set_or_too_much_is_refused() {
+        for text in ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+            assert_eq!(
+                KeySet::parse(text.as_bytes()).unwrap_err(),
+                KeySetError::Malformed,
+                "{text}"
+            );
+        }
+        assert_eq!(set("").unwrap_err(), KeySetError::NoneUsable);
+        let many = vec!["{}"; MAX_KEYS + 1].join(",");
+        assert_eq!(
+            set(&many).unwrap_err(),
+            KeySetError::TooMany {
+                found: MAX_KEYS + 1
+            }
+        );
+        let len = MAX_KEY_SET_BYTES + 1;
+        let large = " ".repeat(len);
+        assert_eq!(
+            KeySet::parse(large.as_bytes()).unwrap_err(),
+            KeySetError::TooLarge { len }
+        );
+    }
+
+    #[test]
+    fn a_short_rsa_key_verifies_nothing() {
+        let n = URL_SAFE_NO_PAD.encode([0xc1; 128]);
+        let keys = set(&format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB"}}"#)).unwrap();
+        let key = keys.for_token(Algorithm::Rs256, None)[0];
+        assert_eq!(
+            key.verify(Algorithm::Rs256, b"x", &[1; 128]),
+            Err(BadSignature)
+        );
+    }
+}

@@ -11,7 +11,7 @@ use crate::config::Seconds;
 use crate::proof::template::Template;
 
 /// What counts as a proof. By default join tokens, and our own certificates for a year after the
-/// proof they go back to.
+/// join token they go back to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct ProofsConfig {
@@ -49,8 +49,11 @@ impl Default for JoinTokens {
 pub struct Renewal {
     /// Whether a certificate of ours is good for new ones.
     pub enabled: bool,
-    /// How long after the proof that a chain of renewals goes back to.
+    /// How long after the join token that a chain of renewals goes back to.
     pub max_proof_age: Seconds,
+    /// The same where it goes back to a bearer token or a foreign certificate: what such a one
+    /// stands for, a pod or a job, may long be gone.
+    pub max_token_proof_age: Seconds,
 }
 
 impl Default for Renewal {
@@ -58,6 +61,7 @@ impl Default for Renewal {
         Self {
             enabled: true,
             max_proof_age: Seconds::of(365 * 86_400),
+            max_token_proof_age: Seconds::of(7 * 86_400),
         }
     }
 }

@@ -10,20 +10,20 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::issue::attest::AttestError;
+use crate::proof::Unavailable;
 use crate::proof::https::{FetchError, HttpsClient};
 use crate::proof::jwt::{Signed, TokenFault, Unverified};
 use crate::proof::keys::{KeySet, KeySetError, MAX_KEY_SET_BYTES};
 use crate::proof::settings::{HttpsUrl, Issuer, KeysConfig};
 use crate::proof::strict_json;
-use crate::proof::Unavailable;
 
 /// How often keys are read again without need, in seconds.
-pub const REFRESH_SECONDS: i64 = 300;
+pub(crate) const REFRESH_SECONDS: i64 = 300;
 /// How soon they are read again because a token names one that is not among them, in seconds.
 /// Anybody can name one, so this bounds what strangers make us ask an issuer.
-pub const PAUSE_SECONDS: i64 = 10;
+pub(crate) const PAUSE_SECONDS: i64 = 10;
 /// How long keys are used when they cannot be read again, in seconds.
-pub const MAX_STALE_SECONDS: i64 = 86_400;
+pub(crate) const MAX_STALE_SECONDS: i64 = 86_400;
 
 /// The keys of one issuer.
 #[derive(Debug)]
@@ -109,7 +109,10 @@ impl KeySource {
         let keys = self.current(now).await?;
         match token.verify(&keys) {
             Err(TokenFault::UnknownKey) if self.may_try(now) => {
-                let newer = self.read(now).await.map_err(|error| self.unavailable(error))?;
+                let newer = self
+                    .read(now)
+                    .await
+                    .map_err(|error| self.unavailable(error))?;
                 Ok(token.verify(&newer)?)
             }
             verified => Ok(verified?),
@@ -124,7 +127,10 @@ impl KeySource {
     async fn current(&self, now: UnixTime) -> Result<Arc<KeySet>, AttestError> {
         let State { keys, .. } = self.state();
         let Some((keys, read)) = keys else {
-            return self.read(now).await.map_err(|error| self.unavailable(error));
+            return self
+                .read(now)
+                .await
+                .map_err(|error| self.unavailable(error));
         };
         let age = now.secs_since(read);
         if age < REFRESH_SECONDS || !self.may_try(now) {
@@ -137,7 +143,12 @@ impl KeySource {
         match self.read_locked(now).await {
             Ok(newer) => Ok(newer),
             Err(error) => {
-                tracing::warn!(issuer = self.issuer.as_str(), error = identity::chain(&error), age, "keys could not be read again");
+                tracing::warn!(
+                    issuer = self.issuer.as_str(),
+                    error = identity::chain(&error),
+                    age,
+                    "keys could not be read again"
+                );
                 self.unless_stale(keys, age)
             }
         }
@@ -175,7 +186,11 @@ impl KeySource {
         let json = self.fetch().await?;
         let keys = Arc::new(KeySet::parse(&json)?);
         self.write(|state| state.keys = Some((Arc::clone(&keys), now)));
-        tracing::debug!(issuer = self.issuer.as_str(), keys = keys.len(), "read keys");
+        tracing::debug!(
+            issuer = self.issuer.as_str(),
+            keys = keys.len(),
+            "read keys"
+        );
         Ok(keys)
     }
 
@@ -194,7 +209,11 @@ impl KeySource {
 
     /// OpenID Connect Discovery 1.0 §4. The keys are taken from the issuer's own host only: what
     /// stands in a document of somebody else's must not choose whom we connect to.
-    async fn discover(&self, client: &HttpsClient, issuer: &HttpsUrl) -> Result<Uri, KeySourceError> {
+    async fn discover(
+        &self,
+        client: &HttpsClient,
+        issuer: &HttpsUrl,
+    ) -> Result<Uri, KeySourceError> {
         let wrong = |problem| KeySourceError::Discovery { problem };
         let at = issuer
             .at("/.well-known/openid-configuration")
@@ -211,7 +230,9 @@ impl KeySource {
             .and_then(|uri| HttpsUrl::try_from(uri.to_owned()).ok())
             .ok_or(wrong("has no jwks_uri that starts with https"))?;
         if keys.uri().host() != issuer.uri().host() {
-            return Err(wrong("points to keys on another host: give their address as keys.url"));
+            return Err(wrong(
+                "points to keys on another host: give their address as keys.url",
+            ));
         }
         Ok(keys.uri().clone())
     }

@@ -109,6 +109,9 @@ impl Template {
                 Segment::Several(name) => id.push_str(&segment_of(name, &value, true)?),
             }
         }
+        if id.len() > MAX_ID_BYTES {
+            return Err(ExpandError::NotSpiffe);
+        }
         SpiffeId::new(&id).map_err(|_bad| ExpandError::NotSpiffe)
     }
 }
@@ -202,6 +205,9 @@ fn segment(text: &str) -> Result<Segment, TemplateError> {
         Segment::One(name)
     })
 }
+
+/// SPIFFE-ID §2.3: "MUST NOT generate URIs of length greater than 2048 bytes".
+const MAX_ID_BYTES: usize = 2048;
 
 #[cfg(test)]
 mod tests {

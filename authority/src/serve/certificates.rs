@@ -9,7 +9,8 @@ use prost_types::Struct;
 use prost_types::value::Kind;
 use tonic::{Request, Response, Status};
 
-use crate::issue::{Issuance, Refusal, Wish};
+use crate::issue::attest::AttestError;
+use crate::issue::{Caller, Issuance, Refusal, Wish};
 use crate::serve::{peer, status};
 
 /// Serves `CreateCertificate`.
@@ -21,6 +22,29 @@ pub(crate) struct CertificateApi {
 impl CertificateApi {
     pub(crate) const fn new(issuance: Issuance) -> Self {
         Self { issuance }
+    }
+
+    /// A node agent that asks for a pod's identity is looked at as that pod, if it may have it.
+    async fn acting(&self, caller: Caller, wish: &Wish) -> Result<Caller, Status> {
+        let (Caller::Proven(proven), Some(wanted)) = (&caller, &wish.spiffe_id) else {
+            return Ok(caller);
+        };
+        if proven.spiffe_id() == Some(wanted) {
+            return Ok(caller);
+        }
+        let now = self.issuance.now();
+        match self.issuance.proofs().act_for(proven, wanted, now).await {
+            Ok(acting) => Ok(Caller::Proven(Box::new(acting))),
+            Err(error) => {
+                if let AttestError::Refused(refusal) = &error {
+                    self.issuance
+                        .record_refusal(&caller.to_string(), Some(wanted), refusal)
+                        .await
+                        .map_err(|error| status::of_inventory(&error))?;
+                }
+                Err(status::of_attest(&error))
+            }
+        }
     }
 }
 
@@ -42,6 +66,7 @@ impl IstioCertificateService for CertificateApi {
                 return Err(status::of_refusal(&refusal));
             }
         };
+        let caller = self.acting(caller, &wish).await?;
         let issued = self
             .issuance
             .issue(&caller, &request.csr, &wish)

@@ -11,6 +11,8 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::proof::foreign::ForeignCas;
+
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,18 +56,21 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The listener's TLS: clients may show a certificate below `root`, and then it must be good.
+/// The listener's TLS: clients may show a certificate below `root` or a root of the `foreign` CAs,
+/// and then it must be good. Below which one it is, is found out when it is used as a proof.
 ///
 /// # Errors
 /// [`TlsError`].
 pub(crate) fn server_config(
     root: &[u8],
+    foreign: &ForeignCas,
     certificate: Arc<ServingCertificate>,
 ) -> Result<ServerConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from(root.to_vec()))
         .map_err(TlsError::Root)?;
+    roots.roots.extend(foreign.anchors().cloned());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .allow_unauthenticated()
         .build()

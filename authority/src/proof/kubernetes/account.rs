@@ -51,7 +51,9 @@ impl Account {
         let object = |kind: &str| match bound.get(kind) {
             None => Ok(None),
             Some(object) => {
-                let object = object.as_object().ok_or(refused("kubernetes.io is malformed"))?;
+                let object = object
+                    .as_object()
+                    .ok_or(refused("kubernetes.io is malformed"))?;
                 Object::new(text(object, "name"), text(object, "uid"))
             }
         };
@@ -70,7 +72,9 @@ impl Account {
         account.uid = text("uid").map(ToOwned::to_owned);
         // Each a list of one text.
         let extra = |name: &str| {
-            let list = user.get("extra")?.get(format!("authentication.kubernetes.io/{name}"))?;
+            let list = user
+                .get("extra")?
+                .get(format!("authentication.kubernetes.io/{name}"))?;
             list.get(0)?.as_str().map(ToOwned::to_owned)
         };
         account.pod = Object::new(extra("pod-name"), extra("pod-uid"))?;
@@ -84,7 +88,9 @@ impl Account {
             .strip_prefix("system:serviceaccount:")
             .and_then(|rest| rest.split_once(':'))
             .filter(|(namespace, name)| is_name(namespace) && is_name(name))
-            .ok_or(refused("its subject is not system:serviceaccount:<namespace>:<name>"))?;
+            .ok_or(refused(
+                "its subject is not system:serviceaccount:<namespace>:<name>",
+            ))?;
         Ok(Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),

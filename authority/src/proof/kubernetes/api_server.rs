@@ -50,7 +50,9 @@ impl ApiServer {
             "spec": { "token": token, "audiences": audiences },
         });
         let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-        let answer = self.call(Method::POST, path, body.to_string().into()).await?;
+        let answer = self
+            .call(Method::POST, path, body.to_string().into())
+            .await?;
         match answer.status {
             StatusCode::OK | StatusCode::CREATED => {
                 let Value::Object(mut review) = self.json(&answer)? else {
@@ -103,7 +105,12 @@ impl ApiServer {
 
     fn status(&self, status: StatusCode) -> Unavailable {
         self.failed(FetchError::Status {
-            host: self.url.uri().authority().map(ToString::to_string).unwrap_or_default(),
+            host: self
+                .url
+                .uri()
+                .authority()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             status: status.as_u16(),
         })
     }

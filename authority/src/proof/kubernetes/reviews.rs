@@ -23,13 +23,13 @@ use crate::proof::kubernetes::account::Account;
 use crate::proof::kubernetes::api_server::ApiServer;
 
 /// How long a bad review is remembered, in seconds.
-pub const BAD_SECONDS: i64 = 5;
+pub(crate) const BAD_SECONDS: i64 = 5;
 /// Reviews that are remembered, good and bad ones counted apart.
-pub const MOST_REMEMBERED: usize = 65_536;
+pub(crate) const MOST_REMEMBERED: usize = 65_536;
 /// Reviews one API server is asked for at the same time.
-pub const MOST_AT_ONCE: usize = 64;
+pub(crate) const MOST_AT_ONCE: usize = 64;
 /// Tokens that wait for their review; callers beyond are told to come again.
-pub const MOST_WAITING: usize = 8_192;
+pub(crate) const MOST_WAITING: usize = 8_192;
 
 /// What a review came to.
 type Outcome = Result<Account, TokenFault>;
@@ -199,7 +199,11 @@ fn outcome(status: &Map<String, Value>, audiences: &[String]) -> Outcome {
     }
     // "A client of the TokenReview API that sets the spec.audiences field should validate that a
     // compatible audience identifier is returned": without one the server did not look.
-    let ours = |found: &Value| audiences.iter().any(|ours| Some(ours.as_str()) == found.as_str());
+    let ours = |found: &Value| {
+        audiences
+            .iter()
+            .any(|ours| Some(ours.as_str()) == found.as_str())
+    };
     let found = status.get("audiences").and_then(Value::as_array);
     if !found.is_some_and(|list| list.iter().any(ours)) {
         return Err(TokenFault::Audience);
