@@ -219,7 +219,14 @@ impl Issuance {
             checked.map_err(Refusal::Proof)?;
         }
         let subject = self.policy.subject(by, wish)?;
-        if self.proofs.csr_names() == CsrNames::MustMatch && !csr.names_exactly(&subject) {
+        let names_count = match by {
+            Caller::JoinToken(_) | Caller::Certificate(_) | Caller::Proven(_) => {
+                self.proofs.csr_names() == CsrNames::MustMatch
+            }
+            // The key is the operator's or our own business, and so are the names beside it.
+            Caller::Operator { .. } | Caller::Authority | Caller::ListSigner => false,
+        };
+        if names_count && !csr.names_exactly(&subject) {
             return Err(Refusal::CsrNames { wanted: subject }.into());
         }
         if let Caller::JoinToken(token) = by {

@@ -15,6 +15,8 @@ mod abuse;
 mod attacks;
 mod crash;
 mod issuing;
+mod kube;
+mod kube_cluster;
 mod lifecycle;
 mod policy_bundles;
 mod proofs;
