@@ -150,7 +150,8 @@ impl HttpsClient {
         let mut request = Request::builder()
             .method(method)
             .uri(uri.clone())
-            .header(ACCEPT, "application/json");
+            // Kubernetes gives its keys as the second only (RFC 7517 §8.5).
+            .header(ACCEPT, "application/json, application/jwk-set+json");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }

@@ -22,6 +22,8 @@ pub(crate) const REFRESH_SECONDS: i64 = 300;
 /// How soon they are read again because a token names one that is not among them, in seconds.
 /// Anybody can name one, so this bounds what strangers make us ask an issuer.
 pub(crate) const PAUSE_SECONDS: i64 = 10;
+/// The same as long as there are none at all, in seconds.
+pub(crate) const FIRST_PAUSE_SECONDS: i64 = 1;
 /// How long keys are used when they cannot be read again, in seconds.
 pub(crate) const MAX_STALE_SECONDS: i64 = 86_400;
 
@@ -47,6 +49,8 @@ struct State {
     keys: Option<(Arc<KeySet>, UnixTime)>,
     /// When they were last read, or should have been.
     tried: Option<UnixTime>,
+    /// Why they were not.
+    problem: String,
 }
 
 /// Why keys cannot be read.
@@ -66,8 +70,11 @@ pub enum KeySourceError {
         problem: &'static str,
     },
     /// It was tried a moment ago.
-    #[error("they could not be read a moment ago")]
-    Paused,
+    #[error("they could not be read a moment ago: {problem}")]
+    Paused {
+        /// What went wrong then.
+        problem: String,
+    },
 }
 
 impl KeySource {
@@ -158,14 +165,18 @@ impl KeySource {
         if age <= MAX_STALE_SECONDS {
             Ok(keys)
         } else {
-            Err(self.unavailable(KeySourceError::Paused))
+            Err(self.unavailable(self.paused()))
         }
     }
 
     fn may_try(&self, now: UnixTime) -> bool {
-        self.state()
-            .tried
-            .is_none_or(|tried| now.secs_since(tried).abs() >= PAUSE_SECONDS)
+        let State { keys, tried, .. } = self.state();
+        let pause = if keys.is_some() {
+            PAUSE_SECONDS
+        } else {
+            FIRST_PAUSE_SECONDS
+        };
+        tried.is_none_or(|tried| now.secs_since(tried).abs() >= pause)
     }
 
     async fn read(&self, now: UnixTime) -> Result<Arc<KeySet>, KeySourceError> {
@@ -176,22 +187,35 @@ impl KeySource {
         match state.keys {
             Some((keys, _)) if state.tried != asked_at => Ok(keys),
             Some((keys, _)) if !self.may_try(now) => Ok(keys),
-            None if !self.may_try(now) => Err(KeySourceError::Paused),
+            None if !self.may_try(now) => Err(self.paused()),
             _ => self.read_locked(now).await,
         }
     }
 
     async fn read_locked(&self, now: UnixTime) -> Result<Arc<KeySet>, KeySourceError> {
         self.write(|state| state.tried = Some(now));
-        let json = self.fetch().await?;
-        let keys = Arc::new(KeySet::parse(&json)?);
-        self.write(|state| state.keys = Some((Arc::clone(&keys), now)));
-        tracing::debug!(
-            issuer = self.issuer.as_str(),
-            keys = keys.len(),
-            "read keys"
-        );
-        Ok(keys)
+        let read = self
+            .fetch()
+            .await
+            .and_then(|json| Ok(Arc::new(KeySet::parse(&json)?)));
+        match &read {
+            Ok(keys) => {
+                self.write(|state| state.keys = Some((Arc::clone(keys), now)));
+                tracing::debug!(
+                    issuer = self.issuer.as_str(),
+                    keys = keys.len(),
+                    "read keys"
+                );
+            }
+            Err(error) => self.write(|state| state.problem = identity::chain(error)),
+        }
+        read
+    }
+
+    fn paused(&self) -> KeySourceError {
+        KeySourceError::Paused {
+            problem: self.state().problem,
+        }
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, KeySourceError> {
