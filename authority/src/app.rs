@@ -135,7 +135,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let bundles = Arc::new(Bundles::start(issuance.clone(), Arc::clone(&publisher)).await?);
     let own = own_certificate::issue(&issuance).await?;
     let serving = Arc::new(ServingCertificate::new(own.key));
-    let tls = tls::server_config(
+    let (tls, ours) = tls::server_config(
         issuance.issuer().root().der(),
         issuance.proofs().foreign(),
         Arc::clone(&serving),
@@ -161,7 +161,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         admin_socket: ready.admin_socket.clone(),
     };
     let inventory = issuance.inventory().clone();
-    let connections = listener::accept(listener, tls, stopping.clone());
+    let connections = listener::accept(listener, tls, ours, stopping.clone());
     let certificates = CertificateApi::new(issuance.clone());
     let period = Duration::from_secs(settings.deny_list_period_seconds);
     let bundle = agents.bundle.clone();

@@ -9,6 +9,10 @@ use crate::proof::Proven;
 
 /// Somebody whose proof held.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a request, on the stack of its task"
+)]
 pub enum Caller {
     /// Holder of a join token.
     JoinToken(TokenRecord),

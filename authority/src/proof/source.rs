@@ -241,7 +241,7 @@ impl KeySource {
         let wrong = |problem| KeySourceError::Discovery { problem };
         let at = issuer
             .at("/.well-known/openid-configuration")
-            .ok_or(wrong("has no address"))?;
+            .ok_or_else(|| wrong("has no address"))?;
         let json = client.get(at, MAX_KEY_SET_BYTES).await?;
         let document = strict_json::object(&json).map_err(|_bad| wrong("is not JSON"))?;
         // §4.3: "MUST exactly match".
@@ -252,7 +252,7 @@ impl KeySource {
             .get("jwks_uri")
             .and_then(Value::as_str)
             .and_then(|uri| HttpsUrl::try_from(uri.to_owned()).ok())
-            .ok_or(wrong("has no jwks_uri that starts with https"))?;
+            .ok_or_else(|| wrong("has no jwks_uri that starts with https"))?;
         if keys.uri().host() != issuer.uri().host() {
             return Err(wrong(
                 "points to keys on another host: give their address as keys.url",

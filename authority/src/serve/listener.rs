@@ -13,17 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::serve::peer::TlsConnection;
 use crate::serve::strangers::{Ending, Strangers};
+use crate::serve::tls::OurCertificates;
 
-/// Connections with TLS done, until `stopping`.
+/// Connections with TLS done, until `stopping`. Whoever `ours` does not vouch for is a stranger.
 pub(crate) fn accept(
     listener: TcpListener,
     config: ServerConfig,
+    ours: OurCertificates,
     stopping: CancellationToken,
 ) -> ReceiverStream<Result<TlsConnection, io::Error>> {
     let (sender, receiver) = mpsc::channel(ACCEPTED);
     tokio::spawn(run(
         listener,
         TlsAcceptor::from(Arc::new(config)),
+        ours,
         sender,
         stopping,
     ));
@@ -33,6 +36,7 @@ pub(crate) fn accept(
 async fn run(
     listener: TcpListener,
     acceptor: TlsAcceptor,
+    ours: OurCertificates,
     sender: mpsc::Sender<Result<TlsConnection, io::Error>>,
     stopping: CancellationToken,
 ) {
@@ -51,9 +55,9 @@ async fn run(
         match accepted {
             Ok((stream, address)) => {
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
-                let strangers = strangers.clone();
+                let (strangers, ours) = (strangers.clone(), ours.clone());
                 tokio::spawn(async move {
-                    match handshake(acceptor, stream, &strangers).await {
+                    match handshake(acceptor, stream, &ours, &strangers).await {
                         // Nobody listening any more: the authority is stopping.
                         Ok(connection) => drop(sender.send(Ok(connection)).await),
                         Err(error) => tracing::debug!(%error, %address, "no TLS"),
@@ -73,6 +77,7 @@ async fn run(
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
+    ours: &OurCertificates,
     strangers: &Strangers,
 ) -> io::Result<TlsConnection> {
     stream.set_nodelay(true)?;
@@ -81,8 +86,8 @@ async fn handshake(
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
     let (_, session) = stream.get_ref();
     Ok(match session.peer_certificates() {
-        Some(_) => Ending::never(stream),
-        None => strangers.admit(stream),
+        Some(chain) if ours.vouch_for(chain) => Ending::never(stream),
+        _ => strangers.admit(stream),
     })
 }
 

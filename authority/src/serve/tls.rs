@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError,
     WebPkiClientVerifier,
@@ -20,6 +21,9 @@ pub enum TlsError {
     /// The root is not usable as a trust anchor.
     #[error("the root is not usable as a trust anchor")]
     Root(#[source] rustls::Error),
+    /// A foreign CA has our root's key: certificates of ours that are not on record would pass.
+    #[error("a foreign CA of proofs.x509pop is this authority's own root")]
+    ForeignIsOurs,
     /// The verifier of client certificates cannot be made.
     #[error("cannot make the verifier of client certificates")]
     Verifier(#[source] VerifierBuilderError),
@@ -65,16 +69,25 @@ pub(crate) fn server_config(
     root: &[u8],
     foreign: &ForeignCas,
     certificate: Arc<ServingCertificate>,
-) -> Result<ServerConfig, TlsError> {
+) -> Result<(ServerConfig, OurCertificates), TlsError> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from(root.to_vec()))
         .map_err(TlsError::Root)?;
+    let ours = if foreign.is_empty() {
+        OurCertificates::All
+    } else {
+        let own = roots.roots.first().map(|own| &own.subject_public_key_info);
+        if foreign
+            .anchors()
+            .any(|one| Some(&one.subject_public_key_info) == own)
+        {
+            return Err(TlsError::ForeignIsOurs);
+        }
+        OurCertificates::Below(verifier(roots.clone())?)
+    };
     roots.roots.extend(foreign.anchors().cloned());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
-        .allow_unauthenticated()
-        .build()
-        .map_err(TlsError::Verifier)?;
+    let verifier = verifier(roots)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Version)?
@@ -85,5 +98,34 @@ pub(crate) fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(config)
+    Ok((config, ours))
+}
+
+fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(TlsError::Verifier)
+}
+
+/// Tells, of certificates that passed the handshake, ours from those of foreign CAs. It is about
+/// room for connections only: as a proof each certificate is looked at on its own.
+#[derive(Clone, Debug)]
+pub(crate) enum OurCertificates {
+    /// There are no foreign CAs.
+    All,
+    /// Those below our root.
+    Below(Arc<dyn ClientCertVerifier>),
+}
+
+impl OurCertificates {
+    pub(crate) fn vouch_for(&self, chain: &[CertificateDer<'_>]) -> bool {
+        match (self, chain.split_first()) {
+            (_, None) => false,
+            (Self::All, Some(_)) => true,
+            (Self::Below(verifier), Some((leaf, intermediates))) => verifier
+                .verify_client_cert(leaf, intermediates, rustls::pki_types::UnixTime::now())
+                .is_ok(),
+        }
+    }
 }

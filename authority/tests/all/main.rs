@@ -14,6 +14,7 @@
 mod abuse;
 mod attacks;
 mod crash;
+mod foreign;
 mod issuing;
 mod kube;
 mod kube_cluster;

@@ -29,7 +29,7 @@ fn a_token_longer_than_the_limit_is_refused_unread() {
         Unverified::parse(&long).unwrap_err(),
         TokenFault::TooLarge { len }
     );
-    let at_limit = Unverified::parse(&long[..MAX_TOKEN_BYTES]).unwrap_err();
+    let at_limit = Unverified::parse(&"A".repeat(MAX_TOKEN_BYTES)).unwrap_err();
     assert_eq!(at_limit, TokenFault::Malformed { part: "form" });
 }
 

@@ -61,24 +61,27 @@ impl NodeAgents {
                 problem,
             })
         };
-        let account = agent.account.as_ref().ok_or(refused("it has no account"))?;
+        let account = agent
+            .account
+            .as_ref()
+            .ok_or_else(|| refused("it has no account"))?;
         let is_trusted = |one: &NodeAccount| one.is(&account.namespace, &account.name);
         let api = match &self.api {
             Some(api) if self.trusted.iter().any(is_trusted) => api,
             _ => return Err(refused("it is not a trusted node account")),
         };
-        let (namespace, name) =
-            service_account(wanted, mapping).ok_or(refused("it is not the identity of a pod"))?;
+        let (namespace, name) = service_account(wanted, mapping)
+            .ok_or_else(|| refused("it is not the identity of a pod"))?;
         let pod = account
             .pod
             .as_ref()
-            .ok_or(refused("its token is not bound to a pod"))?;
+            .ok_or_else(|| refused("its token is not bound to a pod"))?;
         let uid = pod
             .uid
             .as_deref()
-            .ok_or(refused("its token does not say which pod"))?;
+            .ok_or_else(|| refused("its token does not say which pod"))?;
         let node = self.node_of(api, account, pod, uid, now).await?;
-        let node = node.ok_or(refused("its pod does not run"))?;
+        let node = node.ok_or_else(|| refused("its pod does not run"))?;
         let told = account.node.as_ref().map(|node| node.name.as_str());
         if told.is_some_and(|told| told != node) {
             return Err(refused("its pod runs on another node than its token says"));
