@@ -102,3 +102,6 @@ pub(crate) fn of_publish(error: &PublishError) -> Status {
 
 /// Istiod's words.
 const FAILURE: &str = "request authenticate failure";
+
+#[cfg(test)]
+mod tests;

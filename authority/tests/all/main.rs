@@ -14,7 +14,9 @@
 mod abuse;
 mod attacks;
 mod crash;
+mod discovery;
 mod foreign;
+mod issuer;
 mod issuing;
 mod kube;
 mod kube_cluster;
