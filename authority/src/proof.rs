@@ -28,6 +28,8 @@ use crate::proof::kubernetes::Cluster;
 use crate::proof::oidc::Oidc;
 
 pub(crate) mod foreign;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod https;
 mod jwt;
 mod keys;

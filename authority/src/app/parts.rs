@@ -24,6 +24,7 @@ impl Parts {
     /// Opens the data folder, making in it what is not there.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, ServeError> {
         settings.check()?;
+        let proofs = Proofs::new(&settings.proofs, &settings.trust_domain)?;
         let data_dir = DataDir::open_once_free(&settings.data_dir).await?;
         let authority = open_ca(settings)?;
         data_dir.sweep();
@@ -51,7 +52,6 @@ impl Parts {
             server_names(settings.listen),
         );
         let clock = Arc::clone(&settings.clock);
-        let proofs = Proofs::new(&settings.proofs, &settings.trust_domain)?;
         let issuance =
             Issuance::new(policy, Issuer::new(authority), inventory, clock).with_proofs(proofs);
         Ok(Self {

@@ -233,6 +233,12 @@ impl<'a> Unverified<'a> {
         self.claims.check(expected, now)
     }
 
+    /// What it says, of which nothing is proven.
+    #[cfg(fuzzing)]
+    pub(crate) const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
     /// When it says that it expires.
     pub(crate) fn expiry(&self) -> Result<UnixTime, TokenFault> {
         self.claims.expiry()

@@ -199,7 +199,7 @@ impl TokenProof for Cluster {
 
 impl Mapping {
     /// The identity of `account`; `None` if there is none for it.
-    fn identity(&self, cluster: &str, account: &Account) -> Option<SpiffeId> {
+    pub(crate) fn identity(&self, cluster: &str, account: &Account) -> Option<SpiffeId> {
         match self {
             Self::Istio(trust_domain) => SpiffeId::new(format!(
                 "spiffe://{}/ns/{}/sa/{}",

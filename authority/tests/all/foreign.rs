@@ -192,3 +192,30 @@ async fn our_own_root_is_no_foreign_one() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn a_maze_of_intermediates_costs_no_more_than_a_moment() {
+    let root = ca("old root");
+    let authority = authority(&root).await;
+    // All of one name, so that each could be above each, and none below the root.
+    let maze: Vec<Ca> = (0..40).map(|_| ca("maze")).collect();
+    let above: Vec<&Ca> = maze.iter().collect();
+    let began = std::time::Instant::now();
+    for _ in 0..10 {
+        ask(&authority, &leaf("db-1"), &maze[0], &above)
+            .await
+            .unwrap_err();
+    }
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    ask(&authority, &leaf("db-1"), &root, &[]).await.unwrap();
+    // A chain that holds, but is longer than any: decoys beside the ones that are needed.
+    let refused = ask(&authority, &leaf("db-1"), &root, &above[..8])
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    assert_eq!(authority.refusal().await.code, "foreign_certificate");
+}

@@ -13,6 +13,7 @@
 
 mod abuse;
 mod attacks;
+mod bad_tokens;
 mod crash;
 mod discovery;
 mod foreign;

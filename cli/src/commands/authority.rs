@@ -93,3 +93,60 @@ pub(crate) fn trust_domain(name: &str) -> Result<TrustDomain, Failure> {
     name.parse()
         .map_err(|error| Failure::part(format!("--trust-domain {name:?}"), error))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn told(arguments: &[&str]) -> Result<Settings, Failure> {
+        let line = [&["countersign", "authority", "serve"], arguments].concat();
+        match Cli::parse_from(line).command {
+            Command::Authority(AuthorityCommand::Serve(args)) => settings(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn arguments_win_over_the_file_and_the_file_over_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("authority.yaml");
+        std::fs::write(
+            &file,
+            "trustDomain: example.org\nlisten: 127.0.0.1:1\nmaxTtl: 7d\nkeyAlgorithm: rsa2048\n",
+        )
+        .unwrap();
+        let config = ["--config", file.to_str().unwrap()];
+        let default = told(&[]).unwrap();
+        assert_eq!(default.trust_domain.as_str(), "cluster.local");
+        assert_eq!(default.listen.port(), 15012);
+        assert_eq!(
+            (default.default_ttl_seconds, default.max_ttl_seconds),
+            (3600, 86_400)
+        );
+        let of_file = told(&config).unwrap();
+        assert_eq!(of_file.trust_domain.as_str(), "example.org");
+        assert_eq!(
+            (of_file.listen.port(), of_file.max_ttl_seconds),
+            (1, 7 * 86_400)
+        );
+        assert_eq!(of_file.default_ttl_seconds, 3600);
+        assert_eq!(of_file.key_algorithm, KeyAlgorithm::Rsa2048);
+        let more = [
+            "--listen",
+            "127.0.0.1:2",
+            "--max-ttl",
+            "8d",
+            "--key-algorithm",
+            "ecdsa-p256",
+        ];
+        let both = told(&[&config[..], &more[..]].concat()).unwrap();
+        assert_eq!((both.listen.port(), both.max_ttl_seconds), (2, 8 * 86_400));
+        assert_eq!(both.key_algorithm, KeyAlgorithm::EcdsaP256);
+        std::fs::write(&file, "listen: 1\nmaxTTL: 7d\n").unwrap();
+        let refused = told(&config).unwrap_err().to_string();
+        assert_eq!(refused.lines().count(), 2, "{refused}");
+    }
+}

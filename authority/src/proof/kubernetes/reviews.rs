@@ -119,11 +119,14 @@ impl Reviews {
         match reply.await {
             Ok(Ok(outcome)) => Ok(outcome?),
             Ok(Err(unavailable)) => Err(Unavailable::Shared(unavailable).into()),
-            // The runtime is going down.
-            Err(_cancelled) => Err(Unavailable::Busy {
-                cluster: self.0.api.cluster().to_owned(),
+            // The task is gone without a word; the next caller starts another.
+            Err(_cancelled) => {
+                self.0.lock().under_way.remove(&hash);
+                Err(Unavailable::Busy {
+                    cluster: self.0.api.cluster().to_owned(),
+                }
+                .into())
             }
-            .into()),
         }
     }
 }
