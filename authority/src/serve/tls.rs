@@ -2,17 +2,21 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError,
     WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 
-use crate::proof::foreign::ForeignCas;
+use crate::proof::foreign::{ForeignCas, MAX_CHAIN};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +106,64 @@ pub(crate) fn server_config(
 }
 
 fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+    let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
         .allow_unauthenticated()
         .build()
-        .map_err(TlsError::Verifier)
+        .map_err(TlsError::Verifier)?;
+    Ok(Arc::new(Bounded(inner)))
+}
+
+/// Looks at chains of at most [`MAX_CHAIN`] certificates. Anybody can send dozens of one name, and
+/// which of them is above which is then searched for, for seconds of our time.
+#[derive(Debug)]
+struct Bounded(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Bounded {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if intermediates.len() >= MAX_CHAIN {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        self.0.verify_client_cert(leaf, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Tells, of certificates that passed the handshake, ours from those of foreign CAs. It is about
@@ -124,7 +182,7 @@ impl OurCertificates {
             (_, None) => false,
             (Self::All, Some(_)) => true,
             (Self::Below(verifier), Some((leaf, intermediates))) => verifier
-                .verify_client_cert(leaf, intermediates, rustls::pki_types::UnixTime::now())
+                .verify_client_cert(leaf, intermediates, UnixTime::now())
                 .is_ok(),
         }
     }
