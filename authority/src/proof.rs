@@ -28,7 +28,7 @@ use crate::proof::kubernetes::Cluster;
 use crate::proof::oidc::Oidc;
 
 pub(crate) mod foreign;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub(crate) mod https;
 mod jwt;

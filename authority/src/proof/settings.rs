@@ -204,10 +204,8 @@ impl ProofsConfig {
         let mut names = BTreeSet::new();
         let mut issuers = BTreeSet::new();
         if self.kubernetes.iter().filter(|one| one.default).count() > 1 {
-            found(
-                "proofs.kubernetes".to_owned(),
-                "more than one cluster is the default",
-            );
+            let at = "proofs.kubernetes".to_owned();
+            found(at, "more than one cluster is the default");
         }
         for (number, cluster) in self.kubernetes.iter().enumerate() {
             let at = format!("proofs.kubernetes[{number}]");
@@ -215,37 +213,9 @@ impl ProofsConfig {
                 found(format!("{at}.name"), "another cluster has this name");
             }
             issuers.insert(cluster.issuer.as_str());
-            if cluster.keys.is_none() && cluster.token_review.is_none() {
-                found(
-                    at.clone(),
-                    "neither keys nor tokenReview: no token could be checked",
-                );
-            }
-            if cluster.api_server.is_none() {
-                if cluster.token_review.is_some() {
-                    found(format!("{at}.tokenReview"), "there is no apiServer to ask");
-                }
-                if !cluster.trusted_node_accounts.is_empty() {
-                    found(
-                        format!("{at}.trustedNodeAccounts"),
-                        "there is no apiServer to ask",
-                    );
-                }
-            }
-            for (field, problem) in cluster
-                .keys
-                .iter()
-                .flat_map(|keys| keys.problems(&cluster.issuer))
-            {
-                found(format!("{at}.keys{field}"), problem);
-            }
-            check_template(
-                &at,
-                cluster.spiffe_id.as_ref(),
-                trust_domain,
-                &KUBERNETES,
-                &mut found,
-            );
+            cluster.problems(&at, &mut found);
+            let template = cluster.spiffe_id.as_ref();
+            check_template(&at, template, trust_domain, &KUBERNETES, &mut found);
         }
         for (number, oidc) in self.oidc.iter().enumerate() {
             let at = format!("proofs.oidc[{number}]");
@@ -255,13 +225,8 @@ impl ProofsConfig {
             for (field, problem) in oidc.keys.problems(&oidc.issuer) {
                 found(format!("{at}.keys{field}"), problem);
             }
-            check_template(
-                &at,
-                oidc.spiffe_id.as_ref(),
-                trust_domain,
-                &OIDC,
-                &mut found,
-            );
+            let template = oidc.spiffe_id.as_ref();
+            check_template(&at, template, trust_domain, &OIDC, &mut found);
         }
         let mut names = BTreeSet::new();
         for (number, foreign) in self.x509pop.iter().enumerate() {
@@ -269,15 +234,30 @@ impl ProofsConfig {
             if !names.insert(&foreign.name) {
                 found(format!("{at}.name"), "another foreign CA has this name");
             }
-            check_template(
-                &at,
-                foreign.spiffe_id.as_ref(),
-                trust_domain,
-                &FOREIGN,
-                &mut found,
-            );
+            let template = foreign.spiffe_id.as_ref();
+            check_template(&at, template, trust_domain, &FOREIGN, &mut found);
         }
         problems
+    }
+}
+
+impl ClusterConfig {
+    fn problems(&self, at: &str, found: &mut impl FnMut(String, &str)) {
+        if self.keys.is_none() && self.token_review.is_none() {
+            let problem = "neither keys nor tokenReview: no token could be checked";
+            found(at.to_owned(), problem);
+        }
+        let nobody = "there is no apiServer to ask";
+        if self.api_server.is_none() && self.token_review.is_some() {
+            found(format!("{at}.tokenReview"), nobody);
+        }
+        if self.api_server.is_none() && !self.trusted_node_accounts.is_empty() {
+            found(format!("{at}.trustedNodeAccounts"), nobody);
+        }
+        let keys = self.keys.iter();
+        for (field, problem) in keys.flat_map(|keys| keys.problems(&self.issuer)) {
+            found(format!("{at}.keys{field}"), problem);
+        }
     }
 }
 

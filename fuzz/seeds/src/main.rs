@@ -91,7 +91,11 @@ fn tokens() -> Result<(), Box<dyn Error>> {
     write("token", "projected", text.as_bytes())?;
     let none = format!("{{\"alg\":\"none\"}}\n{claims}");
     write("token", "none", none.as_bytes())?;
-    write("token", "compact", b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJpIn0.AAAA")
+    write(
+        "token",
+        "compact",
+        b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJpIn0.AAAA",
+    )
 }
 
 fn authority() -> CertificateParams {
