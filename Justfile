@@ -103,6 +103,18 @@ e2e: wasm build
     cargo test -p countersign
     target/debug/countersign up --once
 
+# Tokens against a real kube-apiserver; ./justw builds it into .tools/kube (needs Go; minutes, once).
+e2e-kube:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [[ -x .tools/kube/bin/kube-apiserver && -x .tools/kube/bin/etcd ]]; then
+        cargo test -p countersign-authority --test all kube:: -- --ignored --nocapture
+    else
+        printf 'NOT RUN: the tests against a Kubernetes API server (kube-apiserver and etcd are not in .tools/kube/bin)\n' >&2
+        # Where nobody reads along, what did not run has not passed.
+        [[ -z ${CI:-} ]]
+    fi
+
 # Rewrites the golden Envoy configurations; look at the difference before committing it.
 golden:
     UPDATE_GOLDEN=1 cargo test -p countersign-envoy-config -p countersign-lab

@@ -194,6 +194,7 @@ mod tests {
             gid: 5,
             path: None,
             sha256: None,
+            cgroup: None,
         }
     }
 

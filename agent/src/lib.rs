@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod selector;
 pub mod status;
 
+mod cgroup;
 mod clock;
 mod data_dir;
 mod deny_list;

@@ -32,7 +32,7 @@ use rustix::{
 };
 use tokio::{net::UnixStream, sync::OnceCell};
 
-use crate::selector::ProcessFacts;
+use crate::{cgroup, selector::ProcessFacts};
 
 /// A process that connected.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ struct Proof {
     uid: u32,
     gid: u32,
     executable: Option<Executable>,
+    cgroup: Option<String>,
     digest: OnceCell<Option<[u8; 32]>>,
     digests: Digests,
     /// Keeps the process's number from being used again.
@@ -76,7 +77,8 @@ impl Peer {
                 source: source.into(),
             })?;
         let executable = Executable::of(pid);
-        // Only now is it sure that /proc/PID was this process when its executable was opened.
+        let cgroup = cgroup::of(pid);
+        // Only now is it sure that /proc/PID was this process when it was looked at.
         if has_exited(&pidfd).map_err(|source| PeerError::Process { pid, source })? {
             return Err(PeerError::Exited { pid });
         }
@@ -85,6 +87,7 @@ impl Peer {
             uid: credentials.uid(),
             gid: credentials.gid(),
             executable,
+            cgroup,
             digest: OnceCell::new(),
             digests: digests.clone(),
             process: pidfd,
@@ -119,6 +122,7 @@ impl Peer {
             gid: self.0.gid,
             path: self.0.executable.as_ref().map(|one| one.path.clone()),
             sha256,
+            cgroup: self.0.cgroup.clone(),
         }
     }
 }
@@ -256,6 +260,7 @@ mod tests {
         assert_eq!(facts.uid, rustix::process::geteuid().as_raw());
         assert_eq!(facts.gid, rustix::process::getegid().as_raw());
         assert_eq!(facts.path.as_ref(), Some(&executable));
+        assert_eq!(facts.cgroup, cgroup::of(peer.pid()));
         let expected = crate::svid::digest(&std::fs::read(executable).unwrap());
         assert_eq!(facts.sha256, Some(expected));
         assert_eq!(digests.lock().len(), 1);
@@ -298,6 +303,7 @@ mod tests {
             uid: 0,
             gid: 0,
             executable: None,
+            cgroup: None,
             digest: OnceCell::new(),
             digests: Digests::default(),
             process: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap(),

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr};
 
+use crate::cgroup;
+
 /// One thing a process must show, written `unix:<kind>:<value>`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Selector {
@@ -16,6 +18,10 @@ pub enum Selector {
     Path(PathBuf),
     /// `unix:sha256:<64 hex digits>`: digest of its executable.
     Sha256([u8; 32]),
+    /// `unix:cgroup:/system.slice/web.service`: its control group, exactly.
+    Cgroup(String),
+    /// `unix:systemd-unit:web.service`: the unit of the system's systemd that it belongs to.
+    SystemdUnit(String),
 }
 
 impl Selector {
@@ -26,6 +32,10 @@ impl Selector {
             Self::Gid(gid) => process.gid == *gid,
             Self::Path(path) => process.path.as_ref() == Some(path),
             Self::Sha256(digest) => process.sha256.as_ref() == Some(digest),
+            Self::Cgroup(path) => process.cgroup.as_ref() == Some(path),
+            Self::SystemdUnit(unit) => {
+                process.cgroup.as_deref().and_then(cgroup::unit) == Some(unit.as_str())
+            }
         }
     }
 }
@@ -58,6 +68,16 @@ impl FromStr for Selector {
                 })?;
                 Ok(Self::Sha256(digest))
             }
+            "cgroup" if value.starts_with('/') => Ok(Self::Cgroup(value.to_owned())),
+            "cgroup" => Err(SelectorError::RelativePath {
+                found: text.to_owned(),
+            }),
+            "systemd-unit" if cgroup::unit(value) == Some(value) => {
+                Ok(Self::SystemdUnit(value.to_owned()))
+            }
+            "systemd-unit" => Err(SelectorError::BadUnit {
+                found: text.to_owned(),
+            }),
             _ => Err(unknown()),
         }
     }
@@ -74,16 +94,18 @@ pub struct ProcessFacts {
     pub path: Option<PathBuf>,
     /// SHA-256 of its executable, if it was needed and this agent may read it.
     pub sha256: Option<[u8; 32]>,
+    /// Its control group, if this agent can see it.
+    pub cgroup: Option<String>,
 }
 
 /// Why a selector is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectorError {
-    /// Not one of the four kinds.
+    /// Not one of the kinds.
     #[error(
         "selector {found:?} is none of unix:uid:<number>, unix:gid:<number>, unix:path:<absolute \
-         path>, unix:sha256:<hex>"
+         path>, unix:sha256:<hex>, unix:cgroup:<absolute path>, unix:systemd-unit:<name>"
     )]
     Unknown {
         /// The selector.
@@ -101,6 +123,12 @@ pub enum SelectorError {
     /// A path that does not start at the root.
     #[error("selector {found:?} does not hold an absolute path")]
     RelativePath {
+        /// The selector.
+        found: String,
+    },
+    /// Not a unit that processes belong to.
+    #[error("selector {found:?} does not end in the name of a .service or .scope")]
+    BadUnit {
         /// The selector.
         found: String,
     },
@@ -132,6 +160,7 @@ mod tests {
             gid: 100,
             path: Some(PathBuf::from("/usr/bin/envoy")),
             sha256: Some([0xab; 32]),
+            cgroup: Some("/system.slice/web.service/worker".to_owned()),
         }
     }
 
@@ -149,6 +178,10 @@ mod tests {
         assert!(!holds("unix:path:/usr/bin/envoy2"));
         assert!(holds(&format!("unix:sha256:{}", "ab".repeat(32))));
         assert!(!holds(&format!("unix:sha256:{}", "ac".repeat(32))));
+        assert!(holds("unix:cgroup:/system.slice/web.service/worker"));
+        assert!(!holds("unix:cgroup:/system.slice/web.service"));
+        assert!(holds("unix:systemd-unit:web.service"));
+        assert!(!holds("unix:systemd-unit:worker.service"));
     }
 
     #[test]
@@ -156,9 +189,12 @@ mod tests {
         let unknown = ProcessFacts {
             path: None,
             sha256: None,
+            cgroup: None,
             ..process()
         };
         assert!(!"unix:path:/".parse::<Selector>().unwrap().holds(&unknown));
+        let unit = "unix:systemd-unit:web.service".parse::<Selector>().unwrap();
+        assert!(!unit.holds(&unknown));
         let zeros = format!("unix:sha256:{}", "00".repeat(32));
         assert!(!zeros.parse::<Selector>().unwrap().holds(&unknown));
     }
@@ -186,6 +222,20 @@ mod tests {
         }
         assert!(matches!(
             "unix:path:bin/envoy".parse::<Selector>(),
+            Err(SelectorError::RelativePath { .. })
+        ));
+        for text in [
+            "unix:systemd-unit:",
+            "unix:systemd-unit:web",
+            "unix:systemd-unit:a/b.service",
+        ] {
+            assert!(matches!(
+                text.parse::<Selector>(),
+                Err(SelectorError::BadUnit { .. })
+            ));
+        }
+        assert!(matches!(
+            "unix:cgroup:web".parse::<Selector>(),
             Err(SelectorError::RelativePath { .. })
         ));
         assert!(matches!(

@@ -29,6 +29,7 @@ use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, WriterTask};
 use crate::issue::Issuance;
 use crate::metrics;
+use crate::proof::foreign::ForeignCas;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
 use crate::serve::admin::AdminApi;
 use crate::serve::admin_listener;
@@ -153,13 +154,18 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         metrics_address: serving::address_of(beside.metrics.as_ref(), settings.metrics.listen)?,
     };
 
+    // Nobody waits for it: an issuer that is down must not keep others from being served.
+    let (proofs, now) = (issuance.proofs().clone(), issuance.now());
+    let warm_up = async move { proofs.warm_up(now).await };
     let publisher = start_publisher(&settings, &issuance).await?;
     let bundles = Arc::new(Bundles::start(issuance.clone(), Arc::clone(&publisher)).await?);
     let own = own_certificate::issue(&issuance).await?;
     let serving = Arc::new(ServingCertificate::new(own.key));
     let issuer = issuance.issuer();
     let root = issuer.root().der();
-    let tls = tls::server_config(root, Arc::clone(&serving), ClientCertificate::Optional)?;
+    let foreign = issuance.proofs().foreign();
+    let client = ClientCertificate::Optional;
+    let (tls, ours) = tls::server_config(root, foreign, Arc::clone(&serving), client)?;
     let doors = serving::doors(&settings, &issuance);
     let front = Front::new(&settings.limits, Arc::clone(issuance.telemetry()));
     let attendance = Attendance::default();
@@ -176,6 +182,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let ca_report = keeper.watch();
 
     let stopping = CancellationToken::new();
+    tokio::spawn(stopping.clone().run_until_cancelled_owned(warm_up));
     let (entries, _) = watch::channel(0);
     let agents = agent_api(
         &settings,
@@ -196,7 +203,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         health: Arc::clone(&health),
     };
     let inventory = issuance.inventory().clone();
-    let connections = listener::accept(listener, tls, doors.clone(), stopping.clone());
+    let connections = listener::accept(listener, (tls, ours), doors.clone(), stopping.clone());
     let certificates = CertificateApi::new(issuance.clone(), front);
     let period = Duration::from_secs(settings.deny_list_period_seconds);
     let bundle = agents.bundle.clone();
@@ -220,7 +227,10 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         tasks.spawn(metrics::listener::serve(listener, health, stopping.clone()));
     }
     if let Some(listener) = beside.admin {
-        let tls = tls::server_config(root, Arc::clone(&serving), ClientCertificate::Required)?;
+        // Only our own certificates administrate.
+        let nobody = ForeignCas::default();
+        let client = ClientCertificate::Required;
+        let tls = tls::server_config(root, &nobody, Arc::clone(&serving), client)?;
         let doors = serving::admin_doors(&doors);
         let connections = listener::accept(listener, tls, doors, stopping.clone());
         let (api, roles) = (admin.clone(), settings.admin.clone());

@@ -18,7 +18,7 @@ pub use self::bundles::{BundleError, BundleRecord, MAX_BUNDLES, MAX_TOTAL_BYTES,
 pub(crate) use self::certificates::{Guard, GuardFailure, NewCertificate, RecordOutcome};
 pub(crate) use self::query::CertificateFilter;
 pub use self::record::{
-    CertificateRecord, CertificateState, Counts, EntryRecord, RefusalRecord, SpentToken,
+    CertificateRecord, CertificateState, Counts, EntryRecord, Origin, RefusalRecord, SpentToken,
     TokenRecord, UnknownState,
 };
 pub use self::states::{

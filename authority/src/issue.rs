@@ -27,6 +27,7 @@ use crate::inventory::{
 use crate::issue::policy::{TokenUse, token_use};
 use crate::issue::suspensions::Suspensions;
 use crate::metrics::Telemetry;
+use crate::proof::{CsrNames, Proofs};
 
 pub(crate) mod attest;
 pub(crate) mod caller;
@@ -49,6 +50,7 @@ pub struct Issuance {
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
     suspensions: Arc<Suspensions>,
+    proofs: Proofs,
 }
 
 /// Why no certificate was issued.
@@ -104,12 +106,26 @@ impl Issuance {
             clock,
             telemetry: Arc::default(),
             suspensions: Arc::default(),
+            proofs: Proofs::default(),
         }
     }
 
     /// What is counted.
     pub(crate) const fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
+    }
+
+    /// With other proofs than the default ones.
+    #[must_use]
+    pub fn with_proofs(mut self, proofs: Proofs) -> Self {
+        self.proofs = proofs;
+        self
+    }
+
+    /// What counts as a proof.
+    #[must_use]
+    pub const fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// The rules.
@@ -223,7 +239,21 @@ impl Issuance {
     ) -> Result<Issued, IssueError> {
         let now = self.now();
         let csr = VerifiedCsr::parse_pem(csr_pem).map_err(Refusal::Csr)?;
+        if let Caller::Certificate(certificate) = by {
+            let checked = self.proofs.check_renewal(certificate, now);
+            checked.map_err(Refusal::Proof)?;
+        }
         let subject = self.policy.subject(by, wish)?;
+        let names_count = match by {
+            Caller::JoinToken(_) | Caller::Certificate(_) | Caller::Proven(_) => {
+                self.proofs.csr_names() == CsrNames::MustMatch
+            }
+            // The key is the operator's or our own business, and so are the names beside it.
+            Caller::Operator { .. } | Caller::Authority | Caller::ListSigner => false,
+        };
+        if names_count && !csr.names_exactly(&subject) {
+            return Err(Refusal::CsrNames { wanted: subject }.into());
+        }
         if let Caller::JoinToken(token) = by {
             let used = token_use(token, csr.spki_sha256(), now).map_err(Refusal::Proof)?;
             if let TokenUse::Repeat { serial } = used {
@@ -301,7 +331,7 @@ impl Issuance {
                 caller_sha256: Some(certificate.sha256.clone()),
                 ..Guard::default()
             },
-            Caller::Operator { .. } => Guard::default(),
+            Caller::Operator { .. } | Caller::Proven(_) => Guard::default(),
             Caller::Authority | Caller::ListSigner => Guard {
                 despite_suspension: true,
                 ..Guard::default()
@@ -318,6 +348,7 @@ impl Issuance {
             caller: by.to_string(),
             proof: by.proof().as_str(),
             issued_at: now,
+            origin: by.origin(now),
         };
         match self.inventory.record_certificate(new, guard).await? {
             RecordOutcome::Recorded => Ok(issued),

@@ -21,10 +21,12 @@ pub mod bench;
 pub mod bundles;
 pub mod ca;
 pub mod clock;
+pub mod config;
 pub mod inventory;
 pub mod issue;
 pub mod limits;
 pub mod metrics;
+pub mod proof;
 pub mod revoke;
 pub mod upstream;
 

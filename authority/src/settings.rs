@@ -11,6 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::issue::Lifetimes;
 use crate::limits::Limits;
 use crate::metrics::MetricsSettings;
+use crate::proof::ProofsConfig;
 use crate::serve::access::AdminSettings;
 
 /// Names inside the data folder.
@@ -54,6 +55,8 @@ pub struct Settings {
     pub key_algorithm: KeyAlgorithm,
     /// The CA: custody, renewal, upstream.
     pub ca: CaSettings,
+    /// What counts as a proof of who is calling.
+    pub proofs: ProofsConfig,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// How much is served at a time.
@@ -93,6 +96,7 @@ impl Settings {
             deny_list_life_seconds: 60,
             key_algorithm: KeyAlgorithm::default(),
             ca: CaSettings::default(),
+            proofs: ProofsConfig::default(),
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
             metrics: MetricsSettings::default(),

@@ -16,7 +16,9 @@ pub(crate) use policy::{
     TestArgs, TestFormat, Threshold,
 };
 pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenCommand, Which};
-pub(crate) use servers::{AgentCommand, AuthorityCommand, KeyAlgorithm};
+pub(crate) use servers::{
+    AgentCommand, AuthorityCommand, AuthorityConfigCommand, AuthorityServeArgs, KeyAlgorithm,
+};
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
 mod ca;

@@ -7,6 +7,7 @@ use crate::bundles::PublishBundleError;
 use crate::ca::CaError;
 use crate::data_dir::DataDirError;
 use crate::inventory::InventoryError;
+use crate::proof::ProofsError;
 use crate::revoke::{ListKeyError, PublishError};
 use crate::serve::admin_socket::AdminSocketError;
 use crate::serve::own_certificate::OwnCertificateError;
@@ -20,6 +21,9 @@ pub enum ServeError {
     /// A setting cannot be.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// What counts as a proof cannot be set up.
+    #[error("proofs")]
+    Proofs(#[from] ProofsError),
     /// The data folder cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -9,6 +9,7 @@ use crate::ca::{self, CaError, CaInit, CertificateAuthority, files};
 use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, InventoryError, WriterTask};
 use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
+use crate::proof::Proofs;
 use crate::settings::{Settings, SettingsError, names};
 
 /// What issuing needs, without listeners.
@@ -24,6 +25,7 @@ impl Parts {
     /// Opens the data folder, making in it what is not there.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, ServeError> {
         settings.check()?;
+        let proofs = Proofs::new(&settings.proofs, &settings.trust_domain)?;
         let data_dir = DataDir::open_once_free(&settings.data_dir).await?;
         let authority = open_ca(settings)?;
         data_dir.sweep();
@@ -50,7 +52,8 @@ impl Parts {
             server_names(settings.listen),
         );
         let clock = Arc::clone(&settings.clock);
-        let issuance = Issuance::new(policy, Issuer::new(authority.clone()), inventory, clock);
+        let issuance = Issuance::new(policy, Issuer::new(authority.clone()), inventory, clock)
+            .with_proofs(proofs);
         Ok(Self {
             issuance,
             writer,

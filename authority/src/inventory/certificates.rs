@@ -3,7 +3,7 @@
 use identity::UnixTime;
 use sqlx::SqliteConnection;
 
-use crate::inventory::{Inventory, InventoryError};
+use crate::inventory::{Inventory, InventoryError, Origin};
 use crate::issue::IssuedSvid;
 
 /// A signed certificate to record, and for whom.
@@ -17,6 +17,8 @@ pub(crate) struct NewCertificate {
     pub(crate) proof: &'static str,
     /// When.
     pub(crate) issued_at: UnixTime,
+    /// The proof it goes back to.
+    pub(crate) origin: Origin,
 }
 
 /// What must still hold at the moment of recording.
@@ -94,6 +96,10 @@ async fn insert(
         .bind(&guard.caller_sha256)
         .bind(&guard.token_hash)
         .bind(guard.despite_suspension)
+        .bind(new.origin.proven_at.as_secs())
+        .bind(&new.origin.proven_by)
+        .bind(&new.origin.evidence_sha256)
+        .bind(serde_json::Value::from(new.origin.selectors.as_slice()).to_string())
         .execute(&mut *connection)
         .await?
         .rows_affected();
@@ -162,8 +168,10 @@ async fn diagnose(
 const INSERT: &str = "\
 INSERT INTO certificates (
     serial, sha256, spiffe_id, issuer_sha256, key_type, spki_sha256, not_before, not_after,
-    issued_at, caller, proof, entry_id, state_since, der)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13
+    issued_at, caller, proof, entry_id, state_since, der,
+    proven_at, proven_by, evidence_sha256, selectors)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13,
+    ?17, ?18, ?19, ?20
 WHERE (?16 OR NOT EXISTS (
         SELECT 1 FROM certificates
         WHERE spiffe_id = ?3 AND state = 'suspended' AND not_after >= ?9))

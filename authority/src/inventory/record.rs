@@ -96,6 +96,21 @@ pub struct CertificateRecord {
     pub reason: String,
     /// The certificate itself.
     pub der: Vec<u8>,
+    /// The proof it goes back to.
+    pub origin: Origin,
+}
+
+/// The proof that a certificate goes back to, over however many renewals.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// When it was made.
+    pub proven_at: UnixTime,
+    /// Of which kind, as [`Proof::as_str`](crate::issue::Proof::as_str) names it.
+    pub proven_by: String,
+    /// SHA-256 of the token or foreign certificate shown, lower-case hex; empty for other kinds.
+    pub evidence_sha256: String,
+    /// What it proved, each as `type:value`.
+    pub selectors: Vec<String>,
 }
 
 /// A registration entry: the agent `parent_id` may obtain certificates of `spiffe_id`.
@@ -176,7 +191,7 @@ pub struct Counts {
 /// The columns [`certificate`] reads.
 pub(super) const CERTIFICATE_COLUMNS: &str = "serial, sha256, spiffe_id, issuer_sha256, key_type, \
      spki_sha256, not_before, not_after, issued_at, caller, proof, entry_id, state, state_since, \
-     reason, der";
+     reason, der, proven_at, proven_by, evidence_sha256, selectors";
 
 pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, InventoryError> {
     Ok(CertificateRecord {
@@ -196,21 +211,29 @@ pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, Inventor
         state_since: time(row, "state_since")?,
         reason: text(row, "reason")?,
         der: row.try_get("der").map_err(InventoryError::Query)?,
+        origin: Origin {
+            proven_at: time(row, "proven_at")?,
+            proven_by: text(row, "proven_by")?,
+            evidence_sha256: text(row, "evidence_sha256")?,
+            selectors: selectors(row)?,
+        },
+    })
+}
+
+fn selectors(row: &SqliteRow) -> Result<Vec<String>, InventoryError> {
+    let selectors = text(row, "selectors")?;
+    serde_json::from_str(&selectors).map_err(|_not_json| InventoryError::BadRow {
+        column: "selectors",
+        value: selectors.clone(),
     })
 }
 
 pub(super) fn entry(row: &SqliteRow) -> Result<EntryRecord, InventoryError> {
-    let selectors = text(row, "selectors")?;
-    let selectors =
-        serde_json::from_str(&selectors).map_err(|_not_json| InventoryError::BadRow {
-            column: "selectors",
-            value: selectors.clone(),
-        })?;
     Ok(EntryRecord {
         id: text(row, "id")?,
         parent_id: id(row, "parent_id")?,
         spiffe_id: id(row, "spiffe_id")?,
-        selectors,
+        selectors: selectors(row)?,
         ttl_seconds: row.try_get("ttl_seconds").map_err(InventoryError::Query)?,
         created_at: time(row, "created_at")?,
     })

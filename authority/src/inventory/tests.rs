@@ -31,6 +31,12 @@ fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
         caller: "test".to_owned(),
         proof: "operator",
         issued_at: UnixTime::from_secs(NOW),
+        origin: Origin {
+            proven_at: UnixTime::from_secs(NOW - 5),
+            proven_by: "join_token".to_owned(),
+            evidence_sha256: String::new(),
+            selectors: vec!["join:x".to_owned()],
+        },
     }
 }
 
@@ -228,4 +234,67 @@ async fn the_record_is_synced_at_each_commit() {
         .unwrap();
     // 2 is FULL.
     assert_eq!((mode.as_str(), sync), ("wal", 2));
+}
+
+#[tokio::test]
+async fn certificates_from_before_go_back_to_what_is_known_of_them() {
+    let dir = TempDir::new().unwrap();
+    let before = dir.path().join("before");
+    std::fs::create_dir(&before).unwrap();
+    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    for entry in std::fs::read_dir(migrations).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_str().unwrap() < "0010" {
+            std::fs::copy(entry.path(), before.join(entry.file_name())).unwrap();
+        }
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(dir.path().join("countersign.db"))
+        .create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let old = sqlx::migrate::Migrator::new(before.as_path())
+        .await
+        .unwrap();
+    old.run(&mut connection).await.unwrap();
+    for (serial, proof) in [("01", "client_certificate"), ("02", "operator")] {
+        sqlx::query(
+            "INSERT INTO certificates (serial, sha256, spiffe_id, issuer_sha256, key_type, \
+             spki_sha256, not_before, not_after, issued_at, caller, proof, state_since, der) \
+             VALUES (?1, ?1, ?2, '', '', '', 0, 9, 7, '', ?3, 7, x'00')",
+        )
+        .bind(serial)
+        .bind(ID)
+        .bind(proof)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    }
+    sqlx::Connection::close(connection).await.unwrap();
+    let (inventory, _task) = open(&dir).await;
+    for (serial, proven_by) in [("01", "join_token"), ("02", "operator")] {
+        let found = inventory
+            .certificate_by_serial(serial)
+            .await
+            .unwrap()
+            .unwrap();
+        let known = Origin {
+            proven_at: UnixTime::from_secs(7),
+            proven_by: proven_by.to_owned(),
+            evidence_sha256: String::new(),
+            selectors: vec![],
+        };
+        assert_eq!(found.origin, known);
+    }
+    let new = new_certificate(None);
+    let (serial, origin) = (new.svid.serial.to_string(), new.origin.clone());
+    inventory
+        .record_certificate(new, Guard::default())
+        .await
+        .unwrap();
+    let found = inventory
+        .certificate_by_serial(&serial)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(found.origin, origin);
 }

@@ -7,14 +7,18 @@ use crate::crypto::sha256_hex;
 use crate::inventory::{CertificateState, Inventory, InventoryError};
 use crate::issue::caller::Caller;
 use crate::issue::refusal::{ProofFault, Refusal};
+use crate::proof::{Proofs, TokenFault, Unavailable};
 
 /// What a request came with.
 #[derive(Default)]
 pub(crate) struct Presented {
     /// The `authorization` header.
     pub(crate) authorization: Option<Zeroizing<String>>,
-    /// The leaf of the TLS client certificate, DER; TLS has verified it up to our root.
-    pub(crate) certificate: Option<Vec<u8>>,
+    /// The TLS client certificate and what was sent with it, DER, leaf first; TLS has verified them
+    /// up to our root, or to one of a foreign CA that is trusted.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// The header `clusterid`, by which istio-agent and ztunnel name their cluster.
+    pub(crate) cluster: Option<String>,
 }
 
 /// Why there is no caller.
@@ -23,6 +27,9 @@ pub(crate) enum AttestError {
     /// The proof does not hold.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Nobody can tell now whether it does.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// The record failed.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
@@ -34,6 +41,12 @@ impl From<ProofFault> for AttestError {
     }
 }
 
+impl From<TokenFault> for AttestError {
+    fn from(fault: TokenFault) -> Self {
+        Self::Refused(fault.into())
+    }
+}
+
 /// Finds out who is calling. A token that is presented decides alone: a bad one is never made up
 /// for by a good certificate.
 ///
@@ -41,21 +54,50 @@ impl From<ProofFault> for AttestError {
 /// [`AttestError`].
 pub(crate) async fn caller(
     presented: &Presented,
+    proofs: &Proofs,
     inventory: &Inventory,
     now: UnixTime,
 ) -> Result<Caller, AttestError> {
-    match (&presented.authorization, &presented.certificate) {
-        (Some(header), _) => join_token(header, inventory).await,
-        (None, Some(der)) => certificate(der, inventory, now).await,
+    match (&presented.authorization, presented.chain.first()) {
+        (Some(header), _) => {
+            token(header, presented.cluster.as_deref(), proofs, inventory, now).await
+        }
+        (None, Some(leaf)) => match certificate(leaf, inventory, now).await {
+            // Not one of ours, but perhaps of somebody whose certificates are accepted. One that we
+            // issued and took back is never looked at as another's.
+            Err(AttestError::Refused(Refusal::Proof(ProofFault::UnknownCertificate)))
+                if !proofs.foreign().is_empty() =>
+            {
+                let proven = proofs.foreign().prove(&presented.chain, now)?;
+                Ok(Caller::Proven(Box::new(proven)))
+            }
+            known => known,
+        },
         (None, None) => Err(ProofFault::Missing.into()),
     }
 }
 
-async fn join_token(header: &str, inventory: &Inventory) -> Result<Caller, AttestError> {
+async fn token(
+    header: &str,
+    cluster: Option<&str>,
+    proofs: &Proofs,
+    inventory: &Inventory,
+    now: UnixTime,
+) -> Result<Caller, AttestError> {
     // RFC 9110 §11.1: the scheme's name is case-insensitive.
     let (scheme, token) = header.split_once(' ').ok_or(ProofFault::BadHeader)?;
-    if !scheme.eq_ignore_ascii_case(api::istio::JOIN_SCHEME) || token.is_empty() {
+    if token.is_empty() {
         return Err(ProofFault::BadHeader.into());
+    }
+    if scheme.eq_ignore_ascii_case(BEARER) {
+        let proven = proofs.bearer(token, cluster, now).await?;
+        return Ok(Caller::Proven(Box::new(proven)));
+    }
+    if !scheme.eq_ignore_ascii_case(api::istio::JOIN_SCHEME) {
+        return Err(ProofFault::BadHeader.into());
+    }
+    if !proofs.join_tokens() {
+        return Err(ProofFault::JoinTokensOff.into());
     }
     let token = inventory.token(&sha256_hex(token.as_bytes())).await?;
     Ok(Caller::JoinToken(token.ok_or(ProofFault::UnknownToken)?))
@@ -80,3 +122,6 @@ pub(crate) async fn certificate(
     }
     Ok(Caller::Certificate(record))
 }
+
+/// RFC 6750 §2.1.
+const BEARER: &str = "Bearer";

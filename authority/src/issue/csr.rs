@@ -3,11 +3,12 @@
 
 use std::fmt;
 
-use identity::pem;
 use identity::x509::{SignatureAlgorithm, VerifySignature as _};
+use identity::{SpiffeId, pem};
 use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry as oid;
 use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _, ParsedExtension};
 use x509_parser::public_key::PublicKey;
@@ -24,6 +25,7 @@ pub struct VerifiedCsr {
     spki_der: Vec<u8>,
     spki_sha256: String,
     key_type: KeyType,
+    only_name: Option<String>,
 }
 
 /// Kind of a certified key.
@@ -205,7 +207,15 @@ impl VerifiedCsr {
             spki_der: info.subject_pki.raw.to_vec(),
             spki_sha256: sha256_hex(info.subject_pki.raw),
             key_type,
+            only_name: only_name(&request),
         })
+    }
+
+    /// Whether it names `id` and nothing else: one URI, and no common name. What is certified does
+    /// not depend on it.
+    #[must_use]
+    pub fn names_exactly(&self, id: &SpiffeId) -> bool {
+        self.only_name.as_deref() == Some(id.to_string().as_str())
     }
 
     /// The SubjectPublicKeyInfo, DER.
@@ -373,6 +383,30 @@ fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<(), CsrError> 
         return Err(CsrError::TooManyNames { found: names });
     }
     Ok(())
+}
+
+/// The one name asked for, if it is a URI and there is no common name beside it.
+fn only_name(request: &X509CertificationRequest<'_>) -> Option<String> {
+    let info = &request.certification_request_info;
+    if info.subject.iter_common_name().next().is_some() {
+        return None;
+    }
+    let mut names = info
+        .iter_attributes()
+        .filter_map(|attribute| match attribute.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(wishes) => Some(&wishes.extensions),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
+            _ => None,
+        })
+        .flatten();
+    match (names.next(), names.next()) {
+        (Some(GeneralName::URI(uri)), None) => Some((*uri).to_owned()),
+        _ => None,
+    }
 }
 
 /// Longest CSR looked at, in bytes of PEM or DER; an RSA-8192 request with names stays below half.

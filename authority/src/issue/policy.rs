@@ -91,6 +91,11 @@ impl IssuancePolicy {
             (None, Caller::Authority) => return Ok(self.authority_id.clone()),
             (None, Caller::ListSigner) => return Ok(self.list_signer_id.clone()),
             (Some(wanted), _) => wanted,
+            (None, Caller::Proven(proven)) => {
+                proven.spiffe_id().ok_or_else(|| Refusal::NoIdentity {
+                    caller: proven.to_string(),
+                })?
+            }
             (None, _) => by.identity().ok_or(Refusal::BadField {
                 field: "spiffe_id",
                 problem: "the operator must name the identity",
@@ -229,6 +234,14 @@ fn check_right(
             return Err(Refusal::TokenBoundElsewhere {
                 bound: token.spiffe_id.clone(),
                 wanted: subject.clone(),
+            });
+        }
+        Caller::Proven(proven) if proven.spiffe_id() == Some(subject) => return Ok(()),
+        Caller::Proven(proven) => {
+            return Err(Refusal::Impersonation {
+                caller: proven.to_string(),
+                wanted: subject.clone(),
+                problem: "it is not the identity that was proven",
             });
         }
         Caller::Certificate(certificate) => certificate,

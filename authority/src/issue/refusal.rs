@@ -6,6 +6,7 @@ use identity::SpiffeId;
 
 use crate::inventory::CertificateState;
 use crate::issue::csr::CsrError;
+use crate::proof::TokenFault;
 
 /// A rule that failed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -81,6 +82,28 @@ pub enum Refusal {
         /// The identity asked for.
         wanted: SpiffeId,
     },
+    /// Nothing makes an identity of what was proven.
+    #[error("nothing makes an identity of {caller}")]
+    NoIdentity {
+        /// Who it is by the proof's words.
+        caller: String,
+    },
+    /// The caller may not have another's identity.
+    #[error("{caller} may not have {wanted}: {problem}")]
+    Impersonation {
+        /// The caller.
+        caller: String,
+        /// The identity asked for.
+        wanted: SpiffeId,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// A CSR that names something else than the identity it gets, where that is asked for.
+    #[error("the CSR does not name exactly {wanted}")]
+    CsrNames {
+        /// The identity it would get.
+        wanted: SpiffeId,
+    },
 }
 
 /// Why a proof does not hold.
@@ -88,11 +111,34 @@ pub enum Refusal {
 #[non_exhaustive]
 pub enum ProofFault {
     /// Neither a token nor a client certificate.
-    #[error("neither a join token nor a client certificate was presented")]
+    #[error("neither a token nor a client certificate was presented")]
     Missing,
-    /// An `authorization` header that is not `Join <token>`.
-    #[error("the authorization header is not `Join <token>`")]
+    /// An `authorization` header that is neither `Join <token>` nor `Bearer <token>`.
+    #[error("the authorization header is neither `Join <token>` nor `Bearer <token>`")]
     BadHeader,
+    /// Join tokens are not accepted.
+    #[error("join tokens are not accepted here")]
+    JoinTokensOff,
+    /// A bearer token that does not hold.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
+    /// Certificates are not good for new ones.
+    #[error("renewal with a certificate is not accepted here")]
+    RenewalOff,
+    /// The certificate goes back to a proof too long ago.
+    #[error("the proof behind the certificate is {age} s old, limit is {max} s")]
+    TooOld {
+        /// Its age in seconds.
+        age: i64,
+        /// The limit in seconds.
+        max: i64,
+    },
+    /// A certificate of a foreign CA that cannot be used.
+    #[error("the foreign certificate cannot be used: {problem}")]
+    ForeignCertificate {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A token the authority did not make.
     #[error("unknown join token")]
     UnknownToken,
@@ -143,9 +189,14 @@ impl Refusal {
             | Self::TokenBoundElsewhere { .. }
             | Self::EntryGone { .. }
             | Self::NotRenewable { .. }
+            | Self::NoIdentity { .. }
+            | Self::Impersonation { .. }
             | Self::IdentitySuspended { .. } => RefusalClass::Denied,
             Self::Proof(_) => RefusalClass::Unauthenticated,
-            Self::Csr(_) | Self::TtlTooLong { .. } | Self::BadField { .. } => RefusalClass::Invalid,
+            Self::Csr(_)
+            | Self::CsrNames { .. }
+            | Self::TtlTooLong { .. }
+            | Self::BadField { .. } => RefusalClass::Invalid,
         }
     }
 
@@ -164,20 +215,33 @@ impl Refusal {
             Self::EntryGone { .. } => "entry_gone",
             Self::NotRenewable { .. } => "not_renewable",
             Self::IdentitySuspended { .. } => "identity_suspended",
+            Self::NoIdentity { .. } => "no_identity",
+            Self::Impersonation { .. } => "impersonation_denied",
+            Self::CsrNames { .. } => "csr_names_differ",
         }
     }
 
     /// Whether it looks like an attack rather than a mistake.
     #[must_use]
     pub const fn is_alarm(&self) -> bool {
-        matches!(
-            self,
-            Self::Proof(
-                ProofFault::TokenSpentByOther
-                    | ProofFault::UnknownCertificate
-                    | ProofFault::CertificateNotGood { .. }
-            ) | Self::TokenBoundElsewhere { .. }
-        )
+        match self {
+            Self::Proof(ProofFault::Token(fault)) => fault.is_alarm(),
+            _ => matches!(
+                self,
+                Self::Proof(
+                    ProofFault::TokenSpentByOther
+                        | ProofFault::UnknownCertificate
+                        | ProofFault::CertificateNotGood { .. }
+                ) | Self::TokenBoundElsewhere { .. }
+                    | Self::Impersonation { .. }
+            ),
+        }
+    }
+}
+
+impl From<TokenFault> for Refusal {
+    fn from(fault: TokenFault) -> Self {
+        Self::Proof(fault.into())
     }
 }
 
@@ -188,6 +252,11 @@ impl ProofFault {
         match self {
             Self::Missing => "no_proof",
             Self::BadHeader => "bad_authorization_header",
+            Self::JoinTokensOff => "join_tokens_off",
+            Self::Token(fault) => fault.code(),
+            Self::RenewalOff => "renewal_off",
+            Self::TooOld { .. } => "proof_too_old",
+            Self::ForeignCertificate { .. } => "foreign_certificate",
             Self::UnknownToken => "unknown_token",
             Self::TokenExpired => "token_expired",
             Self::TokenSpentByOther => "token_spent_by_other",

@@ -9,6 +9,7 @@ use prost_types::Struct;
 use prost_types::value::Kind;
 use tonic::{Code, Request, Response, Status};
 
+use crate::issue::attest::AttestError;
 use crate::issue::{Caller, Issuance, Refusal, Wish};
 use crate::serve::front::{Front, Visit};
 use crate::serve::{peer, status};
@@ -35,7 +36,30 @@ impl CertificateApi {
         let caller = peer::caller(&request, &self.issuance).await?;
         drop(permit);
         let _permit = visit.issue(&caller).await?;
-        self.issue(&caller, request.into_inner()).await
+        self.issue(caller, request.into_inner()).await
+    }
+
+    /// A node agent that asks for a pod's identity is looked at as that pod, if it may have it.
+    async fn acting(&self, caller: Caller, wish: &Wish) -> Result<Caller, Status> {
+        let (Caller::Proven(proven), Some(wanted)) = (&caller, &wish.spiffe_id) else {
+            return Ok(caller);
+        };
+        if proven.spiffe_id() == Some(wanted) {
+            return Ok(caller);
+        }
+        let now = self.issuance.now();
+        match self.issuance.proofs().act_for(proven, wanted, now).await {
+            Ok(acting) => Ok(Caller::Proven(Box::new(acting))),
+            Err(error) => {
+                if let AttestError::Refused(refusal) = &error {
+                    self.issuance
+                        .record_refusal(&caller.to_string(), Some(wanted), refusal)
+                        .await
+                        .map_err(|error| status::of_inventory(&error))?;
+                }
+                Err(status::of_attest(&error))
+            }
+        }
     }
 }
 
@@ -55,7 +79,7 @@ impl IstioCertificateService for CertificateApi {
 impl CertificateApi {
     async fn issue(
         &self,
-        caller: &Caller,
+        caller: Caller,
         request: IstioCertificateRequest,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let wish = match wish(&request) {
@@ -68,9 +92,10 @@ impl CertificateApi {
                 return Err(status::of_refusal(&refusal));
             }
         };
+        let caller = self.acting(caller, &wish).await?;
         let issued = self
             .issuance
-            .issue(caller, &request.csr, &wish)
+            .issue(&caller, &request.csr, &wish)
             .await
             .map_err(|error| status::of_issue(&error))?;
         Ok(Response::new(IstioCertificateResponse {

@@ -15,6 +15,7 @@ use crate::limits::peers::{Peers, Slot, TooMany};
 use crate::metrics::Telemetry;
 use crate::serve::peer::TlsConnection;
 use crate::serve::strangers::{Ending, Strangers};
+use crate::serve::tls::OurCertificates;
 
 /// Who is let in; cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,10 +28,11 @@ pub(crate) struct Doors {
     pub(crate) telemetry: Arc<Telemetry>,
 }
 
-/// Connections with TLS done, until `stopping`.
+/// Connections with TLS done, until `stopping`. Whoever the second part of `tls` does not vouch for is a
+/// stranger.
 pub(crate) fn accept(
     listener: TcpListener,
-    config: ServerConfig,
+    (config, ours): (ServerConfig, OurCertificates),
     doors: Doors,
     stopping: CancellationToken,
 ) -> ReceiverStream<Result<TlsConnection, io::Error>> {
@@ -38,7 +40,7 @@ pub(crate) fn accept(
     tokio::spawn(run(
         listener,
         TlsAcceptor::from(Arc::new(config)),
-        doors,
+        (doors, ours),
         sender,
         stopping,
     ));
@@ -48,7 +50,7 @@ pub(crate) fn accept(
 async fn run(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    doors: Doors,
+    (doors, ours): (Doors, OurCertificates),
     sender: mpsc::Sender<Result<TlsConnection, io::Error>>,
     stopping: CancellationToken,
 ) {
@@ -74,9 +76,9 @@ async fn run(
                     }
                 };
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
-                let strangers = strangers.clone();
+                let (strangers, ours) = (strangers.clone(), ours.clone());
                 tokio::spawn(async move {
-                    match handshake(acceptor, stream, &strangers, slot).await {
+                    match handshake(acceptor, stream, &ours, &strangers, slot).await {
                         // Nobody listening any more: the authority is stopping.
                         Ok(connection) => drop(sender.send(Ok(connection)).await),
                         Err(error) => tracing::debug!(%error, %address, "no TLS"),
@@ -96,6 +98,7 @@ async fn run(
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: TcpStream,
+    ours: &OurCertificates,
     strangers: &Strangers,
     slot: Slot,
 ) -> io::Result<TlsConnection> {
@@ -105,8 +108,8 @@ async fn handshake(
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
     let (_, session) = stream.get_ref();
     Ok(match session.peer_certificates() {
-        Some(_) => Ending::never(stream, slot),
-        None => strangers.admit(stream, slot),
+        Some(chain) if ours.vouch_for(chain) => Ending::never(stream, slot),
+        _ => strangers.admit(stream, slot),
     })
 }
 

@@ -27,18 +27,27 @@ pub(crate) fn presented<T>(request: &Request<T>) -> Result<Presented, Refusal> {
         }
         (Some(_), Some(_)) => return Err(ProofFault::BadHeader.into()),
     };
+    let mut clusters = request.metadata().get_all(CLUSTER_ID).iter();
+    let cluster = match (clusters.next(), clusters.next()) {
+        (None, _) => None,
+        (Some(name), None) => Some(name.to_str().map_err(|_not_ascii| BAD_CLUSTER)?.to_owned()),
+        (Some(_), Some(_)) => return Err(BAD_CLUSTER),
+    };
     Ok(Presented {
         authorization,
-        certificate: client_certificate(request),
+        chain: client_chain(request),
+        cluster,
     })
 }
 
-/// The leaf the client presented in TLS, which verified it.
-fn client_certificate<T>(request: &Request<T>) -> Option<Vec<u8>> {
-    let info = request
-        .extensions()
-        .get::<TlsConnectInfo<TcpConnectInfo>>()?;
-    info.peer_certs()?.first().map(|leaf| leaf.to_vec())
+/// What the client presented in TLS, leaf first; TLS has verified it.
+fn client_chain<T>(request: &Request<T>) -> Vec<Vec<u8>> {
+    let info = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
+    let chain = info.and_then(TlsConnectInfo::peer_certs);
+    chain
+        .iter()
+        .flat_map(|chain| chain.iter().map(|one| one.to_vec()))
+        .collect()
 }
 
 /// Who sent the request; if nobody can be made out, that is recorded and is the answer.
@@ -47,7 +56,10 @@ pub(crate) async fn caller<T: Sync>(
     issuance: &Issuance,
 ) -> Result<Caller, Status> {
     let attested = match presented(request) {
-        Ok(presented) => attest::caller(&presented, issuance.inventory(), issuance.now()).await,
+        Ok(presented) => {
+            let (inventory, proofs) = (issuance.inventory(), issuance.proofs());
+            attest::caller(&presented, proofs, inventory, issuance.now()).await
+        }
         Err(refusal) => Err(refusal.into()),
     };
     match attested {
@@ -89,3 +101,10 @@ pub(crate) fn operator<T>(request: &Request<T>) -> Caller {
         .map(|credentials| credentials.uid());
     Caller::Operator { uid, id: None }
 }
+
+/// By which istio-agent and ztunnel name their cluster.
+const CLUSTER_ID: &str = "clusterid";
+const BAD_CLUSTER: Refusal = Refusal::BadField {
+    field: CLUSTER_ID,
+    problem: "it is not one text",
+};

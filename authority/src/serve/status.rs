@@ -10,13 +10,20 @@ use tonic::Status;
 use crate::bundles::PublishBundleError;
 use crate::inventory::{BundleError, ChangeError, InventoryError};
 use crate::issue::attest::AttestError;
-use crate::issue::{IssueError, Refusal, RefusalClass};
+use crate::issue::{IssueError, ProofFault, Refusal, RefusalClass};
+use crate::proof::Unavailable;
 use crate::revoke::PublishError;
 
 pub(crate) fn of_refusal(refusal: &Refusal) -> Status {
     match refusal.class() {
-        // Istiod's words, and no more: an unproven caller learns nothing.
-        RefusalClass::Unauthenticated => Status::unauthenticated("request authenticate failure"),
+        RefusalClass::Unauthenticated => Status::unauthenticated(match refusal {
+            // About what the caller itself wrote or holds: it had better be able to say why.
+            Refusal::Proof(
+                ProofFault::Token(_) | ProofFault::TooOld { .. } | ProofFault::RenewalOff,
+            ) => format!("{FAILURE}: {}", refusal.code()),
+            // Of our secrets an unproven caller learns nothing.
+            _ => FAILURE.to_owned(),
+        }),
         RefusalClass::Denied => Status::permission_denied(refusal.code()),
         RefusalClass::Invalid => Status::invalid_argument(refusal.to_string()),
     }
@@ -36,7 +43,18 @@ pub(crate) fn of_issue(error: &IssueError) -> Status {
 pub(crate) fn of_attest(error: &AttestError) -> Status {
     match error {
         AttestError::Refused(refusal) => of_refusal(refusal),
+        AttestError::Unavailable(error) => of_unavailable(error),
         AttestError::Inventory(error) => of_inventory(error),
+    }
+}
+
+/// Nobody knows whether the caller is right: it is told to come again, and istio-agent does.
+pub(crate) fn of_unavailable(error: &Unavailable) -> Status {
+    tracing::error!(error = chain(error), "a proof could not be checked");
+    if error.is_busy() {
+        Status::resource_exhausted("too many proofs wait to be checked")
+    } else {
+        Status::unavailable("the proof cannot be checked now")
     }
 }
 
@@ -81,3 +99,9 @@ pub(crate) fn of_publish(error: &PublishError) -> Status {
         }
     }
 }
+
+/// Istiod's words.
+const FAILURE: &str = "request authenticate failure";
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,12 @@ impl Authority {
         create(channel, Some(&format!("Join {token}")), key, ask).await
     }
 
+    /// Asks with the bearer token `token`, as istio-agent does.
+    pub(crate) async fn bear(&self, token: &str, ask: &Ask) -> Result<Held, Status> {
+        let header = format!("Bearer {token}");
+        create(self.channel(None).await, Some(&header), &key(), ask).await
+    }
+
     /// Asks with the certificate `by`.
     pub(crate) async fn ask(&self, by: &Held, key: &KeyPair, ask: &Ask) -> Result<Held, Status> {
         create(self.channel(Some(by)).await, None, key, ask).await
@@ -200,6 +206,8 @@ pub(crate) struct Ask {
     pub(crate) ttl_seconds: i64,
     /// Sent in place of an honest CSR.
     pub(crate) csr: Option<String>,
+    /// The header `clusterid`.
+    pub(crate) cluster: Option<&'static str>,
 }
 
 impl Ask {
@@ -282,7 +290,7 @@ pub(crate) async fn channel(
         .await
 }
 
-async fn create(
+pub(crate) async fn create(
     channel: Channel,
     authorization: Option<&str>,
     key: &KeyPair,
@@ -305,6 +313,11 @@ async fn create(
         request
             .metadata_mut()
             .insert("authorization", text.parse().unwrap());
+    }
+    if let Some(name) = ask.cluster {
+        request
+            .metadata_mut()
+            .insert("clusterid", name.parse().unwrap());
     }
     let reply = IstioCertificateServiceClient::new(channel)
         .create_certificate(request)

@@ -110,6 +110,13 @@ pub(crate) struct PassphraseArgs {
     pub(crate) ask_passphrase: bool,
 }
 
+impl PassphraseArgs {
+    /// Whether one of them is there.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.key_passphrase_file.is_some() || self.ask_passphrase
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CaInitArgs {
     /// Keys, certificates and the database

@@ -115,7 +115,8 @@ pub(crate) enum CertState {
 pub(crate) enum EntryCommand {
     /// Let an agent ask for an identity, for processes that match all selectors
     #[command(after_help = "\
-Selectors: unix:uid:N, unix:gid:N, unix:path:/usr/bin/envoy, unix:sha256:HEX
+Selectors: unix:uid:N, unix:gid:N, unix:path:/usr/bin/envoy, unix:sha256:HEX,
+  unix:cgroup:/system.slice/web.service, unix:systemd-unit:web.service
 
 Example:
   countersign entry create --parent spiffe://example.org/countersign/agent/web-1 \\

@@ -12,6 +12,20 @@ use super::seconds;
 pub(crate) enum AuthorityCommand {
     /// Serve: issue certificates, keep the record, publish the deny list
     Serve(AuthorityServeArgs),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(AuthorityConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorityConfigCommand {
+    /// Print every problem of a configuration file; nothing is started
+    #[command(after_help = "Example:\n  countersign authority config check authority.yaml")]
+    Check {
+        /// The configuration file, YAML
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -21,27 +35,32 @@ Prints one JSON line when it listens: {\"event\":\"listening\",\"address\":…,\
 
 Examples:
   countersign authority serve --trust-domain example.org --listen 127.0.0.1:15012
+  countersign authority serve --config authority.yaml
   countersign authority serve --metrics-listen 127.0.0.1:15014 --admin-listen 0.0.0.0:15013 \\
       --admin-operator spiffe://cluster.local/ops/alice --admin-viewer 'spiffe://cluster.local/ops/*'")]
 pub(crate) struct AuthorityServeArgs {
-    /// Keys, certificates and the database
-    #[arg(long, default_value = ".countersign/authority", value_name = "FOLDER")]
-    pub(crate) data_dir: PathBuf,
-    /// Where to serve certificates (port 0: a free one)
-    #[arg(long, default_value = "127.0.0.1:15012", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
+    /// Configuration file, YAML; the arguments below win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Keys, certificates and the database [default: .countersign/authority]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to serve certificates (port 0: a free one) [default: 127.0.0.1:15012]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
     /// The trust domain; a root and an intermediate are made for it where there are none
-    #[arg(long, default_value = "cluster.local", value_name = "NAME")]
-    pub(crate) trust_domain: String,
-    /// Lifetime of a certificate whose request names none
-    #[arg(long, default_value = "1h", value_parser = seconds, value_name = "DURATION")]
-    pub(crate) default_ttl: u64,
-    /// Longest lifetime a request may ask for; beyond it the request is refused
-    #[arg(long, default_value = "24h", value_parser = seconds, value_name = "DURATION")]
-    pub(crate) max_ttl: u64,
-    /// Keys of the authority
-    #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
-    pub(crate) key_algorithm: KeyAlgorithm,
+    /// [default: cluster.local]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trust_domain: Option<String>,
+    /// Lifetime of a certificate whose request names none [default: 1h]
+    #[arg(long, value_parser = seconds, value_name = "DURATION")]
+    pub(crate) default_ttl: Option<u64>,
+    /// Longest lifetime a request may ask for; beyond it the request is refused [default: 24h]
+    #[arg(long, value_parser = seconds, value_name = "DURATION")]
+    pub(crate) max_ttl: Option<u64>,
+    /// Keys of the authority [default: ecdsa-p256]
+    #[arg(long, value_enum)]
+    pub(crate) key_algorithm: Option<KeyAlgorithm>,
     #[command(flatten)]
     pub(crate) ca_passphrase: PassphraseArgs,
     /// Where to tell metrics (/metrics), liveness (/healthz) and readiness (/readyz), by plain HTTP

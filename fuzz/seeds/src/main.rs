@@ -48,6 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     deny_lists()?;
     policy_bundles()?;
+    tokens()?;
     for (name, path) in [
         ("plain", "/ip"),
         ("dots", "/a/../b/./c"),
@@ -72,6 +73,29 @@ fn main() -> Result<(), Box<dyn Error>> {
         write("spiffe_id", name, id.as_bytes())?;
     }
     Ok(())
+}
+
+/// Header, claims and key set, a line each; see the target `token`.
+fn tokens() -> Result<(), Box<dyn Error>> {
+    let point = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    let keys = format!(
+        r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"1","use":"sig","x":"{point}","y":"{point}"}}]}}"#
+    );
+    let claims = concat!(
+        r#"{"iss":"https://i.example","aud":["istio-ca"],"exp":1767229200,"iat":1767225600,"#,
+        r#""nbf":1767225600,"sub":"system:serviceaccount:payments:api","kubernetes.io":{"#,
+        r#""namespace":"payments","serviceaccount":{"name":"api","uid":"u"},"#,
+        r#""pod":{"name":"api-0","uid":"p"},"node":{"name":"n1","uid":"n"}}}"#
+    );
+    let text = format!("{{\"alg\":\"ES256\",\"kid\":\"1\"}}\n{claims}\n{keys}");
+    write("token", "projected", text.as_bytes())?;
+    let none = format!("{{\"alg\":\"none\"}}\n{claims}");
+    write("token", "none", none.as_bytes())?;
+    write(
+        "token",
+        "compact",
+        b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJpIn0.AAAA",
+    )
 }
 
 fn authority() -> CertificateParams {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::inventory::{CertificateRecord, CertificateState, SpentToken, TokenRecord};
+use crate::inventory::{CertificateRecord, CertificateState, Origin, SpentToken, TokenRecord};
 
 const NOW: i64 = 1_800_000_000;
 const AGENT: &str = "spiffe://cluster.local/countersign/agent/one";
@@ -63,6 +63,12 @@ fn certificate(spiffe_id: &str, entry_id: Option<&str>) -> Caller {
         state_since: at(NOW),
         reason: String::new(),
         der: vec![],
+        origin: Origin {
+            proven_at: at(NOW),
+            proven_by: "join_token".to_owned(),
+            evidence_sha256: String::new(),
+            selectors: vec![],
+        },
     })
 }
 
