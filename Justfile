@@ -206,9 +206,12 @@ fuzz TARGET SECONDS="60":
         policy_yaml) arguments+=(-max_len=2048) ;;
         *) arguments+=(-max_len=8192) ;;
     esac
+    # What is built of the authority only where it is fuzzed.
+    features=()
+    [[ {{ TARGET }} != csr ]] || features=(--features authority)
     words=dictionaries/{{ TARGET }}.dict
     [[ ! -f $words ]] || arguments+=(-dict="$words")
-    PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- "${arguments[@]}"
+    PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run "${features[@]}" {{ TARGET }} -- "${arguments[@]}"
 
 # CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
 bench *ARGS: wasm

@@ -10,6 +10,7 @@ use std::time::Duration;
 use api::admin::admin_service_server::AdminServiceServer;
 use api::agent::BundleSnapshot;
 use api::agent::agent_service_server::AgentServiceServer;
+use api::issuance::issuance_service_server::IssuanceServiceServer;
 use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
 use identity::chain;
 use tokio::net::{TcpListener, UnixListener};
@@ -26,10 +27,12 @@ use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, WriterTask};
 use crate::issue::Issuance;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
+use crate::rules_file::RulesWatch;
 use crate::serve::admin::AdminApi;
 use crate::serve::admin_socket;
 use crate::serve::agents::{AgentApi, announce_list_keys};
 use crate::serve::certificates::CertificateApi;
+use crate::serve::issuance::IssuanceApi;
 use crate::serve::listener;
 use crate::serve::own_certificate;
 use crate::serve::peer::TlsConnection;
@@ -165,7 +168,17 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         agents,
         stopping.clone(),
     ));
-    tasks.spawn(serve_admin(admin_listener, admin, stopping.clone()));
+    let issuance_api = IssuanceApi::new(issuance.clone());
+    tasks.spawn(serve_admin(
+        admin_listener,
+        (admin, issuance_api),
+        stopping.clone(),
+    ));
+    if let Some(path) = settings.issuance.policy_file.clone() {
+        let watch = RulesWatch::new(path, issuance.policy().rules().clone());
+        let period = Duration::from_secs(settings.issuance.poll_seconds);
+        tasks.spawn(until(stopping.clone(), "issuance rules", watch.run(period)));
+    }
     tasks.spawn(until(stopping.clone(), "deny list", async move {
         let announce = || announce_list_keys(&bundle, &publisher);
         publisher.run(period, announce).await;
@@ -295,11 +308,12 @@ async fn until(
 
 async fn serve_admin(
     listener: UnixListener,
-    api: AdminApi,
+    (api, issuance_api): (AdminApi, IssuanceApi),
     stopping: CancellationToken,
 ) -> &'static str {
     let served = Server::builder()
         .add_service(AdminServiceServer::new(api).max_decoding_message_size(MAX_ADMIN_BYTES))
+        .add_service(IssuanceServiceServer::new(issuance_api))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),
             stopping.cancelled_owned(),

@@ -42,6 +42,7 @@ impl InProcess {
         let wish = Wish {
             spiffe_id: Some(spiffe_id),
             ttl_seconds: 0,
+            ..Wish::default()
         };
         let issued = self
             .issuance

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 pub use self::bundles::{BundleError, BundleRecord, MAX_BUNDLES, MAX_TOTAL_BYTES, NewBundle};
 pub(crate) use self::certificates::{Guard, GuardFailure, NewCertificate, RecordOutcome};
 pub(crate) use self::query::CertificateFilter;
+pub(crate) use self::requests::RequestNote;
 pub use self::record::{
     CertificateRecord, CertificateState, Counts, EntryRecord, RefusalRecord, SpentToken,
     TokenRecord, UnknownState,
@@ -31,6 +32,7 @@ mod certificates;
 mod entries;
 mod query;
 mod record;
+mod requests;
 mod states;
 mod tokens;
 mod writer;

@@ -9,29 +9,34 @@ use identity::{SpiffeId, UnixTime, chain, pem};
 
 pub use self::caller::{Caller, Lifetimes, Proof, Wish};
 pub use self::csr::{
-    CsrError, KeyType, MAX_CSR_BYTES, MAX_NAMES, MAX_RSA_BITS, MIN_RSA_BITS, VerifiedCsr,
+    CsrError, KeyType, MAX_CSR_BYTES, MAX_NAMES, MAX_RSA_BITS, MIN_RSA_BITS, UnknownKeyType,
+    VerifiedCsr,
 };
 pub use self::grant::{Grant, Purpose, ServerNames};
 pub use self::policy::{Application, IssuancePolicy, Standing};
 pub use self::profile::ProfileError;
 pub use self::refusal::{ProofFault, Refusal, RefusalClass};
+pub use self::rules::{LiveRules, LoadedRules};
 pub use self::serial::{SerialNumber, random_serial};
 pub use self::sign::{IssuedSvid, Issuer, SignError};
 use crate::clock::Clock;
-use crate::crypto::NoRandomness;
+use crate::crypto::{NoRandomness, random_bytes};
 use crate::inventory::{
     CertificateRecord, CertificateState, Guard, GuardFailure, Inventory, InventoryError,
-    NewCertificate, RecordOutcome, RefusalRecord,
+    NewCertificate, RecordOutcome, RefusalRecord, RequestNote,
 };
+use crate::issuance::Facts;
 use crate::issue::policy::{TokenUse, token_use};
 
 pub(crate) mod attest;
 pub(crate) mod caller;
 pub(crate) mod csr;
 pub(crate) mod grant;
+pub mod lint;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod refusal;
+pub(crate) mod rules;
 pub(crate) mod serial;
 pub(crate) mod sign;
 
@@ -213,12 +218,34 @@ impl Issuance {
             subject,
             wish,
             standing,
+            jitter: u16::from_be_bytes(random_bytes()?),
         };
-        let grant = self
+        let facts = IssuancePolicy::facts(&application);
+        let decided = self
             .policy
-            .authorize(application, self.issuer.validity(), now)?;
+            .authorize(application, self.issuer.validity(), now);
+        self.note(by, facts, &decided, now);
+        let grant = decided?;
+        let rule = grant.rule().to_owned();
         let svid = self.issuer.issue(grant, random_serial()?, now).await?;
-        self.record(by, svid, &spki_sha256, now).await
+        self.record(by, svid, rule, &spki_sha256, now).await
+    }
+
+    /// Keeps what was asked, for dry runs of other rules. It is no record: if it is lost, nothing is.
+    fn note(&self, by: &Caller, facts: Facts, decided: &Result<Grant, Refusal>, now: UnixTime) {
+        if by.proof() == Proof::Authority {
+            return;
+        }
+        let (allowed, rule) = match decided {
+            Ok(grant) => (true, Some(grant.rule())),
+            Err(refusal) => (false, refusal.rule()),
+        };
+        self.inventory.note_request(RequestNote {
+            at: now,
+            facts,
+            allowed,
+            rule: rule.unwrap_or_default().to_owned(),
+        });
     }
 
     /// What the record says about the request.
@@ -263,6 +290,7 @@ impl Issuance {
         &self,
         by: &Caller,
         svid: IssuedSvid,
+        rule: String,
         spki_sha256: &str,
         now: UnixTime,
     ) -> Result<Issued, IssueError> {
@@ -292,6 +320,7 @@ impl Issuance {
             caller: by.to_string(),
             proof: by.proof().as_str(),
             issued_at: now,
+            rule,
         };
         match self.inventory.record_certificate(new, guard).await? {
             RecordOutcome::Recorded => Ok(issued),

@@ -11,6 +11,7 @@
 pub use crate::app::{Ready, Running, ServeError, serve, start};
 pub use crate::crypto::{AwsLcVerifier, NoRandomness};
 pub use crate::data_dir::DataDirError;
+pub use crate::rules_file::{IssuanceSettings, RulesFileError};
 pub use crate::serve::admin_socket::AdminSocketError;
 pub use crate::serve::own_certificate::OwnCertificateError;
 pub use crate::serve::tls::TlsError;
@@ -21,11 +22,13 @@ pub mod bundles;
 pub mod ca;
 pub mod clock;
 pub mod inventory;
+pub mod issuance;
 pub mod issue;
 pub mod revoke;
 
 mod app;
 mod crypto;
 mod data_dir;
+mod rules_file;
 mod serve;
 mod settings;

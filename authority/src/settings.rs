@@ -9,6 +9,7 @@ use identity::{SpiffeId, TrustDomain};
 use crate::ca::KeyAlgorithm;
 use crate::clock::{Clock, SystemClock};
 use crate::issue::Lifetimes;
+use crate::rules_file::IssuanceSettings;
 
 /// Names inside the data folder.
 pub mod names {
@@ -51,6 +52,8 @@ pub struct Settings {
     pub key_algorithm: KeyAlgorithm,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The rules of who may have which certificate.
+    pub issuance: IssuanceSettings,
 }
 
 /// A setting that cannot be.
@@ -82,6 +85,7 @@ impl Settings {
             deny_list_life_seconds: 60,
             key_algorithm: KeyAlgorithm::default(),
             clock: Arc::new(SystemClock),
+            issuance: IssuanceSettings::default(),
         }
     }
 
@@ -121,6 +125,9 @@ impl Settings {
                 period,
                 "at least 1 s, no more than its life",
             );
+        }
+        if self.issuance.poll_seconds < 1 {
+            return wrong("the period of looking at the issuance rules", 0, "at least 1 s");
         }
         if self.list_signer_id().is_none() {
             return Err(SettingsError {

@@ -17,6 +17,8 @@ pub(crate) struct NewCertificate {
     pub(crate) proof: &'static str,
     /// When.
     pub(crate) issued_at: UnixTime,
+    /// Id of the issuance rule that allowed it.
+    pub(crate) rule: String,
 }
 
 /// What must still hold at the moment of recording.
@@ -94,6 +96,7 @@ async fn insert(
         .bind(&guard.caller_sha256)
         .bind(&guard.token_hash)
         .bind(guard.despite_suspension)
+        .bind(&new.rule)
         .execute(&mut *connection)
         .await?
         .rows_affected();
@@ -162,8 +165,8 @@ async fn diagnose(
 const INSERT: &str = "\
 INSERT INTO certificates (
     serial, sha256, spiffe_id, issuer_sha256, key_type, spki_sha256, not_before, not_after,
-    issued_at, caller, proof, entry_id, state_since, der)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13
+    issued_at, caller, proof, entry_id, state_since, der, rule)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13, ?17
 WHERE (?16 OR NOT EXISTS (
         SELECT 1 FROM certificates
         WHERE spiffe_id = ?3 AND state = 'suspended' AND not_after >= ?9))

@@ -96,6 +96,8 @@ pub struct CertificateRecord {
     pub reason: String,
     /// The certificate itself.
     pub der: Vec<u8>,
+    /// Id of the issuance rule that allowed it; empty for one from before there were rules.
+    pub rule: String,
 }
 
 /// A registration entry: the agent `parent_id` may obtain certificates of `spiffe_id`.
@@ -176,7 +178,7 @@ pub struct Counts {
 /// The columns [`certificate`] reads.
 pub(super) const CERTIFICATE_COLUMNS: &str = "serial, sha256, spiffe_id, issuer_sha256, key_type, \
      spki_sha256, not_before, not_after, issued_at, caller, proof, entry_id, state, state_since, \
-     reason, der";
+     reason, der, rule";
 
 pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, InventoryError> {
     Ok(CertificateRecord {
@@ -196,6 +198,7 @@ pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, Inventor
         state_since: time(row, "state_since")?,
         reason: text(row, "reason")?,
         der: row.try_get("der").map_err(InventoryError::Query)?,
+        rule: text(row, "rule")?,
     })
 }
 

@@ -31,6 +31,7 @@ fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
         caller: "test".to_owned(),
         proof: "operator",
         issued_at: UnixTime::from_secs(NOW),
+        rule: "builtin/operator".to_owned(),
     }
 }
 

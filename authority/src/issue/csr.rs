@@ -2,28 +2,31 @@
 //! nothing else.
 
 use std::fmt;
+use std::str::FromStr;
 
 use identity::pem;
 use identity::x509::{SignatureAlgorithm, VerifySignature as _};
-use x509_parser::asn1_rs::{Any, Tag};
+use x509_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::oid_registry as oid;
-use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _, ParsedExtension};
+use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _, GeneralName, ParsedExtension};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
 use crate::crypto::{AwsLcVerifier, EcCurve, sha256_hex};
 
-/// A CSR whose self-signature verified; all that is kept of it is the public key.
+/// A CSR whose self-signature verified; all that is kept of it is the public key, and the DNS names
+/// asked for, which count only where an issuance rule allows them by name.
 ///
-/// Subject, names and every other extension asked for are dropped. A request for a CA certificate
-/// is refused outright rather than dropped, so that its author notices.
+/// Subject, other names and every other extension asked for are dropped. A request for a CA
+/// certificate is refused outright rather than dropped, so that its author notices.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedCsr {
     spki_der: Vec<u8>,
     spki_sha256: String,
     key_type: KeyType,
+    dns_names: Vec<String>,
 }
 
 /// Kind of a certified key.
@@ -38,6 +41,38 @@ pub enum KeyType {
         /// Length of the modulus, in bits.
         bits: usize,
     },
+    /// Ed25519 (RFC 8410). Envoy takes no such leaves: rules must allow it by name.
+    Ed25519,
+}
+
+/// A name that is no [`KeyType`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "key algorithm {found:?} is not one of ecdsa-p256, ecdsa-p384, rsa-<bits> from {MIN_RSA_BITS} \
+     to {MAX_RSA_BITS}, ed25519"
+)]
+pub struct UnknownKeyType {
+    /// The name found.
+    pub found: String,
+}
+
+impl FromStr for KeyType {
+    type Err = UnknownKeyType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let bits = name.strip_prefix("rsa-").and_then(|bits| bits.parse().ok());
+        match (name, bits) {
+            ("ecdsa-p256", _) => Ok(Self::EcdsaP256),
+            ("ecdsa-p384", _) => Ok(Self::EcdsaP384),
+            ("ed25519", _) => Ok(Self::Ed25519),
+            (_, Some(bits)) if (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) => {
+                Ok(Self::Rsa { bits })
+            }
+            _ => Err(UnknownKeyType {
+                found: name.chars().take(64).collect(),
+            }),
+        }
+    }
 }
 
 impl fmt::Display for KeyType {
@@ -46,6 +81,7 @@ impl fmt::Display for KeyType {
             Self::EcdsaP256 => f.write_str("ecdsa-p256"),
             Self::EcdsaP384 => f.write_str("ecdsa-p384"),
             Self::Rsa { bits } => write!(f, "rsa-{bits}"),
+            Self::Ed25519 => f.write_str("ed25519"),
         }
     }
 }
@@ -82,7 +118,9 @@ pub enum CsrError {
         oid: String,
     },
     /// A key that is not certified here.
-    #[error("CSR has a key of an unsupported kind; ECDSA P-256, P-384 and RSA are supported")]
+    #[error(
+        "CSR has a key of an unsupported kind; ECDSA P-256, P-384, RSA and Ed25519 are supported"
+    )]
     UnsupportedKey,
     /// An RSA key that is too short or too long.
     #[error("CSR has an RSA key of {bits} bits, allowed are {MIN_RSA_BITS} to {MAX_RSA_BITS}")]
@@ -90,6 +128,9 @@ pub enum CsrError {
         /// Length found, in bits.
         bits: usize,
     },
+    /// An RSA key whose public exponent is even, below 65537 or beyond 64 bits.
+    #[error("CSR has an RSA key whose public exponent is not odd, or not 65537 or more in 64 bits")]
+    RsaExponent,
     /// The signature is not by the key in the request.
     #[error("CSR is not signed by the key in it")]
     BadSignature,
@@ -119,6 +160,7 @@ impl CsrError {
             Self::UnsupportedSignature { .. } => "csr_unsupported_signature",
             Self::UnsupportedKey => "csr_unsupported_key",
             Self::RsaLength { .. } => "csr_rsa_length",
+            Self::RsaExponent => "csr_rsa_exponent",
             Self::BadSignature => "csr_bad_signature",
             Self::AsksForCa { .. } => "csr_asks_for_ca",
             Self::TooManyNames { .. } => "csr_too_many_names",
@@ -183,11 +225,11 @@ impl VerifiedCsr {
                 &request.signature_value.data,
             )
             .map_err(|_bad| CsrError::BadSignature)?;
-        check_wishes(&request)?;
         Ok(Self {
             spki_der: info.subject_pki.raw.to_vec(),
             spki_sha256: sha256_hex(info.subject_pki.raw),
             key_type,
+            dns_names: check_wishes(&request)?,
         })
     }
 
@@ -201,6 +243,12 @@ impl VerifiedCsr {
     #[must_use]
     pub fn spki_sha256(&self) -> &str {
         &self.spki_sha256
+    }
+
+    /// DNS names asked for, as written. Nothing is said about whether they may be had.
+    #[must_use]
+    pub fn dns_names(&self) -> &[String] {
+        &self.dns_names
     }
 
     /// Kind of the key.
@@ -238,35 +286,80 @@ const fn identifier_der(algorithm: SignatureAlgorithm) -> Option<&'static [u8]> 
         SignatureAlgorithm::RsaPkcs1Sha256 => &const { rsa(11) },
         SignatureAlgorithm::RsaPkcs1Sha384 => &const { rsa(12) },
         SignatureAlgorithm::RsaPkcs1Sha512 => &const { rsa(13) },
+        SignatureAlgorithm::Ed25519 => ED25519_IDENTIFIER,
         _ => return None,
     })
 }
 
 fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
-    match EcCurve::of(spki) {
+    let (key_type, identifier): (_, &[u8]) = match EcCurve::of(spki) {
         Some(curve) => {
-            let (key_type, coordinate) = match curve {
-                EcCurve::P256 => (KeyType::EcdsaP256, 32),
-                EcCurve::P384 => (KeyType::EcdsaP384, 48),
+            let (key_type, coordinate, identifier): (_, _, &[u8]) = match curve {
+                EcCurve::P256 => (KeyType::EcdsaP256, 32, P256_IDENTIFIER),
+                EcCurve::P384 => (KeyType::EcdsaP384, 48, P384_IDENTIFIER),
             };
             // Only the uncompressed form of a point (SEC 1 §2.3.3): peers refuse the other.
             let point = &spki.subject_public_key.data;
             if point.len() != 2 * coordinate + 1 || point.first() != Some(&4) {
                 return Err(CsrError::UnsupportedKey);
             }
-            Ok(key_type)
+            (key_type, identifier)
         }
-        None => match spki.parsed() {
-            Ok(PublicKey::RSA(key)) if spki.algorithm.algorithm == oid::OID_PKCS1_RSAENCRYPTION => {
-                let bits = key.key_size();
-                if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-                    return Err(CsrError::RsaLength { bits });
-                }
-                Ok(KeyType::Rsa { bits })
+        None if spki.algorithm.algorithm == oid::OID_SIG_ED25519 => {
+            if spki.subject_public_key.data.len() != 32 {
+                return Err(CsrError::UnsupportedKey);
             }
-            _ => Err(CsrError::UnsupportedKey),
-        },
+            (KeyType::Ed25519, ED25519_IDENTIFIER)
+        }
+        None => (rsa(spki)?, RSA_IDENTIFIER),
+    };
+    // The key is copied into the certificate as it is, so it must be the one DER of it.
+    if !has_identifier(spki.raw, identifier) || spki.subject_public_key.unused_bits != 0 {
+        return Err(CsrError::Malformed {
+            problem: "its key is not written as DER, or its algorithm has other parameters",
+        });
     }
+    Ok(key_type)
+}
+
+fn rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
+    let Ok(PublicKey::RSA(key)) = spki.parsed() else {
+        return Err(CsrError::UnsupportedKey);
+    };
+    if spki.algorithm.algorithm != oid::OID_PKCS1_RSAENCRYPTION {
+        return Err(CsrError::UnsupportedKey);
+    }
+    // A positive INTEGER with the top bit set has a zero octet before it; without, it is negative.
+    let is_negative = |number: &[u8]| number.first().is_some_and(|first| *first >= 0x80);
+    if is_negative(key.modulus) || is_negative(key.exponent) {
+        return Err(CsrError::Malformed {
+            problem: "its RSA key has a negative number",
+        });
+    }
+    let bits = key.key_size();
+    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
+        return Err(CsrError::RsaLength { bits });
+    }
+    let is_even = |number: &[u8]| number.last().is_none_or(|last| last % 2 == 0);
+    if is_even(key.modulus) {
+        return Err(CsrError::Malformed {
+            problem: "its RSA modulus is even",
+        });
+    }
+    if is_even(key.exponent) || !key.try_exponent().is_ok_and(|e| e >= MIN_RSA_EXPONENT) {
+        return Err(CsrError::RsaExponent);
+    }
+    Ok(KeyType::Rsa { bits })
+}
+
+/// Whether a SubjectPublicKeyInfo begins with this very algorithm identifier.
+fn has_identifier(spki_der: &[u8], identifier: &[u8]) -> bool {
+    let Ok(([], outer)) = Any::from_der(spki_der) else {
+        return false;
+    };
+    let key = outer.data.strip_prefix(identifier).map(Any::from_der);
+    outer.header.tag() == Tag::Sequence
+        && matches!(key, Some(Ok(([], key))) if key.header.tag() == Tag::BitString)
 }
 
 fn refuse_weak_digest(algorithm: &AlgorithmIdentifier<'_>) -> Result<(), CsrError> {
@@ -310,49 +403,70 @@ pub(crate) fn signature_algorithm(
             oid::OID_PKCS1_SHA512WITHRSA,
             SignatureAlgorithm::RsaPkcs1Sha512,
         ),
+        (oid::OID_SIG_ED25519, SignatureAlgorithm::Ed25519),
     ]
     .into_iter()
     .find_map(|(known, algorithm)| (known == *oid).then_some(algorithm))
 }
 
-/// Looks at the extensions asked for, only to refuse what no honest workload asks for.
-fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<(), CsrError> {
+/// Looks at the extensions asked for, to refuse what no honest workload asks for; gives the DNS
+/// names among them.
+fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<Vec<String>, CsrError> {
+    let malformed = |problem| CsrError::Malformed { problem };
+    let attributes = request.certification_request_info.attributes();
+    // RFC 2986 §4.1: attributes are a SET, and each of those known here has one value.
+    if has_twin(attributes.iter().map(|attribute| &attribute.oid)) {
+        return Err(malformed("it has an attribute twice"));
+    }
     let mut names = 0_usize;
-    let wishes = request
-        .certification_request_info
-        .iter_attributes()
+    let mut dns_names = Vec::new();
+    let wishes = attributes
+        .iter()
         .filter_map(|attribute| match attribute.parsed_attribute() {
             ParsedCriAttribute::ExtensionRequest(wishes) => Some(&wishes.extensions),
             _ => None,
         });
-    for extension in wishes.flatten() {
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(wish) if wish.ca => {
-                return Err(CsrError::AsksForCa { asked: "CA:TRUE" });
+    for extensions in wishes {
+        if has_twin(extensions.iter().map(|extension| &extension.oid)) {
+            return Err(malformed("it asks for an extension twice"));
+        }
+        for extension in extensions {
+            match extension.parsed_extension() {
+                ParsedExtension::BasicConstraints(wish) if wish.ca => {
+                    return Err(CsrError::AsksForCa { asked: "CA:TRUE" });
+                }
+                ParsedExtension::KeyUsage(wish) if wish.key_cert_sign() => {
+                    return Err(CsrError::AsksForCa {
+                        asked: "keyCertSign",
+                    });
+                }
+                ParsedExtension::KeyUsage(wish) if wish.crl_sign() => {
+                    return Err(CsrError::AsksForCa { asked: "cRLSign" });
+                }
+                ParsedExtension::SubjectAlternativeName(wish) => {
+                    names = names.saturating_add(wish.general_names.len());
+                    dns_names.extend(wish.general_names.iter().filter_map(|name| match name {
+                        GeneralName::DNSName(name) => Some((*name).to_owned()),
+                        _ => None,
+                    }));
+                }
+                ParsedExtension::ParseError { .. } => {
+                    return Err(malformed("an extension asked for is malformed"));
+                }
+                _ => {}
             }
-            ParsedExtension::KeyUsage(wish) if wish.key_cert_sign() => {
-                return Err(CsrError::AsksForCa {
-                    asked: "keyCertSign",
-                });
-            }
-            ParsedExtension::KeyUsage(wish) if wish.crl_sign() => {
-                return Err(CsrError::AsksForCa { asked: "cRLSign" });
-            }
-            ParsedExtension::SubjectAlternativeName(wish) => {
-                names = names.saturating_add(wish.general_names.len());
-            }
-            ParsedExtension::ParseError { .. } => {
-                return Err(CsrError::Malformed {
-                    problem: "an extension asked for is malformed",
-                });
-            }
-            _ => {}
         }
     }
     if names > MAX_NAMES {
         return Err(CsrError::TooManyNames { found: names });
     }
-    Ok(())
+    Ok(dns_names)
+}
+
+/// Whether one of them is there twice. A request is short, and so is the list.
+fn has_twin<'a, 'b: 'a>(oids: impl Iterator<Item = &'a Oid<'b>>) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    oids.into_iter().any(|oid| !seen.insert(oid.as_bytes()))
 }
 
 /// Longest CSR looked at, in bytes of PEM or DER; an RSA-8192 request with names stays below half.
@@ -361,7 +475,23 @@ pub const MAX_CSR_BYTES: usize = 16 * 1024;
 pub const MIN_RSA_BITS: usize = 2048;
 /// Longest RSA modulus certified, in bits; a longer one only costs its verifiers time.
 pub const MAX_RSA_BITS: usize = 8192;
-/// Most names a CSR may ask for. They are all ignored; a flood of them is a probe.
+/// Least public exponent of an RSA key: F4, as NIST SP 800-56B §6.2 demands.
+const MIN_RSA_EXPONENT: u64 = 65_537;
+/// Most names a CSR may ask for. Few or none of them count; a flood of them is a probe.
 pub const MAX_NAMES: usize = 16;
 /// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
 const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";
+/// id-ecPublicKey with secp256r1 (RFC 5480 §2.1.1).
+const P256_IDENTIFIER: &[u8] = &[
+    0x30, 19, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7,
+];
+/// id-ecPublicKey with secp384r1 (RFC 5480 §2.1.1).
+const P384_IDENTIFIER: &[u8] = &[
+    0x30, 16, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 34,
+];
+/// rsaEncryption with NULL (RFC 3279 §2.3.1: "The parameters field MUST have ASN.1 type NULL").
+const RSA_IDENTIFIER: &[u8] = &[
+    0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0,
+];
+/// id-Ed25519 (RFC 8410 §3), of keys and of signatures.
+const ED25519_IDENTIFIER: &[u8] = &[0x30, 5, 6, 3, 0x2b, 101, 112];

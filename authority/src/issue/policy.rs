@@ -4,10 +4,12 @@ use identity::x509::Validity;
 use identity::{SpiffeId, TrustDomain, UnixTime};
 
 use crate::inventory::EntryRecord;
+use crate::issuance::{Facts, Limits, Profile};
 use crate::issue::caller::{Caller, Lifetimes, Proof, Wish};
 use crate::issue::csr::VerifiedCsr;
 use crate::issue::grant::{Grant, Purpose, ServerNames};
 use crate::issue::refusal::{ProofFault, Refusal};
+use crate::issue::rules::{LiveRules, LoadedRules};
 
 /// The rules of issuance. Pure: what it must know about the record is handed in as [`Standing`].
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub struct IssuancePolicy {
     list_signer_id: SpiffeId,
     lifetimes: Lifetimes,
     server_names: ServerNames,
+    rules: LiveRules,
 }
 
 /// A request whose parts have each been verified.
@@ -32,6 +35,8 @@ pub struct Application<'a> {
     pub wish: &'a Wish,
     /// What the record says.
     pub standing: Standing,
+    /// A random number, for rules that shorten lifetimes at random.
+    pub jitter: u16,
 }
 
 /// What the record says about a request.
@@ -48,7 +53,7 @@ impl IssuancePolicy {
     /// Rules for `trust_domain`, in which `authority_id` is the authority's own and gets
     /// `server_names`, and `list_signer_id` is the one of its deny list's key.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         trust_domain: TrustDomain,
         authority_id: SpiffeId,
         list_signer_id: SpiffeId,
@@ -61,7 +66,34 @@ impl IssuancePolicy {
             list_signer_id,
             lifetimes,
             server_names,
+            rules: LiveRules::new(LoadedRules::builtin()),
         }
+    }
+
+    /// The same with these rules instead of the built-in ones.
+    #[must_use]
+    pub fn with_rules(mut self, rules: LiveRules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// The issuance rules in force.
+    #[must_use]
+    pub const fn rules(&self) -> &LiveRules {
+        &self.rules
+    }
+
+    /// What is known of a request, as rules see it.
+    #[must_use]
+    pub fn facts(application: &Application<'_>) -> Facts {
+        let entry = application.standing.entry.as_ref();
+        Facts::of(
+            application.by,
+            &application.subject,
+            application.wish,
+            &application.csr,
+            entry.map(|entry| (entry.id.as_str(), entry.ttl_seconds)),
+        )
     }
 
     /// The trust domain served.
@@ -74,6 +106,12 @@ impl IssuancePolicy {
     #[must_use]
     pub const fn authority_id(&self) -> &SpiffeId {
         &self.authority_id
+    }
+
+    /// The authority's own lifetimes.
+    #[must_use]
+    pub const fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
     }
 
     /// The longest lifetime that may be asked for, in seconds.
@@ -133,7 +171,9 @@ impl IssuancePolicy {
         Ok(())
     }
 
-    /// Decides. The standing is checked again, atomically, when the certificate is recorded.
+    /// Decides. What no rule can give away is checked first: whose identity it is, and that it is
+    /// not suspended. Then the rules in force decide, but for the authority's own certificates. The
+    /// standing is checked again, atomically, when the certificate is recorded.
     ///
     /// # Errors
     /// [`Refusal`], the first rule that fails.
@@ -143,54 +183,116 @@ impl IssuancePolicy {
         issuer: Validity,
         now: UnixTime,
     ) -> Result<Grant, Refusal> {
-        let Application {
-            by,
-            csr,
-            subject,
-            wish,
-            standing,
-        } = application;
-        check_right(by, &subject, standing.entry.as_ref())?;
-        if standing.suspended {
-            return Err(Refusal::IdentitySuspended { wanted: subject });
+        check_right(
+            application.by,
+            &application.subject,
+            application.standing.entry.as_ref(),
+        )?;
+        if application.standing.suspended {
+            return Err(Refusal::IdentitySuspended {
+                wanted: application.subject,
+            });
         }
-        let ttl = self.ttl(wish.ttl_seconds, standing.entry.as_ref())?;
-        let (not_before, not_after) = self.validity(ttl, issuer, now)?;
-        let server_names = match by {
-            Caller::Authority => self.server_names.clone(),
-            _ => ServerNames::default(),
+        let given = match application.by {
+            Caller::Authority | Caller::ListSigner => self.own(&application)?,
+            _ => self.by_rules(&application, now)?,
         };
+        let (not_before, not_after) = self.validity(given.ttl, issuer, now)?;
         Ok(Grant {
-            spiffe_id: subject,
-            csr,
+            spiffe_id: given.spiffe_id,
+            csr: application.csr,
             not_before,
             not_after,
-            server_names,
-            entry_id: standing.entry.map(|entry| entry.id),
-            purpose: match by {
-                Caller::ListSigner => Purpose::ListSigning,
-                _ => Purpose::Tls,
-            },
+            server_names: given.server_names,
+            entry_id: application.standing.entry.map(|entry| entry.id),
+            purpose: given.purpose,
+            rule: given.rule,
         })
     }
 
-    /// Lifetime in seconds. Istiod's rule: nothing asked for is the default, more than the maximum
-    /// is an error. An entry's own limit shortens without an error.
-    fn ttl(&self, asked: i64, entry: Option<&EntryRecord>) -> Result<i64, Refusal> {
-        let max = self.lifetimes.max_ttl;
+    /// The authority's own certificates, which no file of rules can take away from it.
+    fn own(&self, application: &Application<'_>) -> Result<Given, Refusal> {
+        let Lifetimes {
+            default_ttl,
+            max_ttl: max,
+            ..
+        } = self.lifetimes;
+        let asked = application.wish.ttl_seconds;
         if asked > max {
             return Err(Refusal::TtlTooLong { asked, max });
         }
-        let limit = entry
-            .map(|entry| entry.ttl_seconds)
-            .filter(|limit| *limit > 0);
-        let ttl = match (asked, limit) {
-            (..=0, None) => self.lifetimes.default_ttl,
-            (..=0, Some(limit)) => limit,
-            (asked, None) => asked,
-            (asked, Some(limit)) => asked.min(limit),
+        let is_signer = matches!(application.by, Caller::ListSigner);
+        Ok(Given {
+            rule: OWN_RULE.to_owned(),
+            spiffe_id: application.subject.clone(),
+            server_names: if is_signer {
+                ServerNames::default()
+            } else {
+                self.server_names.clone()
+            },
+            purpose: if is_signer {
+                Purpose::ListSigning
+            } else {
+                Purpose::Tls
+            },
+            ttl: if asked > 0 { asked } else { default_ttl },
+        })
+    }
+
+    fn by_rules(&self, application: &Application<'_>, now: UnixTime) -> Result<Given, Refusal> {
+        let Lifetimes {
+            default_ttl,
+            max_ttl: max,
+            ..
+        } = self.lifetimes;
+        let asked = application.wish.ttl_seconds;
+        if asked > max {
+            return Err(Refusal::TtlTooLong { asked, max });
+        }
+        let limits = Limits {
+            trust_domain: &self.trust_domain,
+            default_ttl,
+            max_ttl: max,
+            now,
+            jitter: application.jitter,
         };
-        Ok(ttl.min(max))
+        let rules = self.rules.current();
+        let allowed = rules.policy.decide(&Self::facts(application), &limits)?;
+        let wanted = allowed.spiffe_id;
+        match application.by {
+            // Whose identity it is was checked for the subject, so a rule can give no other.
+            Caller::JoinToken(token) if wanted != application.subject => {
+                return Err(Refusal::TokenBoundElsewhere {
+                    bound: token.spiffe_id.clone(),
+                    wanted,
+                });
+            }
+            Caller::Certificate(certificate) if wanted != application.subject => {
+                return Err(Refusal::NotParented {
+                    caller: certificate.spiffe_id.clone(),
+                    wanted,
+                });
+            }
+            _ => {}
+        }
+        self.check_assignable(&wanted)?;
+        if is_ours(&wanted) && !allowed.names_own_part {
+            return Err(Refusal::Reserved { wanted });
+        }
+        Ok(Given {
+            rule: allowed.rule,
+            spiffe_id: wanted,
+            server_names: ServerNames {
+                dns: allowed.dns_names,
+                ip: Vec::new(),
+            },
+            purpose: match allowed.profile {
+                Profile::Workload => Purpose::Tls,
+                Profile::Ingress => Purpose::TlsServer,
+                Profile::Egress => Purpose::TlsClient,
+            },
+            ttl: allowed.ttl_seconds,
+        })
     }
 
     fn validity(
@@ -215,6 +317,18 @@ impl IssuancePolicy {
         ))
     }
 }
+
+/// What is to be certified beside the key.
+struct Given {
+    rule: String,
+    spiffe_id: SpiffeId,
+    server_names: ServerNames,
+    purpose: Purpose,
+    ttl: i64,
+}
+
+/// Id on record for the authority's own certificates.
+const OWN_RULE: &str = "builtin/authority";
 
 /// Whether the caller may have a certificate of `subject`.
 fn check_right(

@@ -5,6 +5,7 @@
 use identity::SpiffeId;
 
 use crate::inventory::CertificateState;
+use crate::issuance::Denial;
 use crate::issue::csr::CsrError;
 
 /// A rule that failed.
@@ -17,6 +18,9 @@ pub enum Refusal {
     /// The CSR is not acceptable.
     #[error(transparent)]
     Csr(#[from] CsrError),
+    /// The issuance rules refuse it.
+    #[error(transparent)]
+    Rules(#[from] Denial),
     /// A lifetime beyond the maximum.
     #[error("lifetime of {asked} s asked for, limit is {max} s")]
     TtlTooLong {
@@ -144,6 +148,8 @@ impl Refusal {
             | Self::EntryGone { .. }
             | Self::NotRenewable { .. }
             | Self::IdentitySuspended { .. } => RefusalClass::Denied,
+            Self::Rules(denial) if !denial.is_mistake() => RefusalClass::Denied,
+            Self::Rules(_) => RefusalClass::Invalid,
             Self::Proof(_) => RefusalClass::Unauthenticated,
             Self::Csr(_) | Self::TtlTooLong { .. } | Self::BadField { .. } => RefusalClass::Invalid,
         }
@@ -155,6 +161,7 @@ impl Refusal {
         match self {
             Self::Proof(fault) => fault.code(),
             Self::Csr(error) => error.code(),
+            Self::Rules(denial) => denial.code(),
             Self::TtlTooLong { .. } => "ttl_too_long",
             Self::BadField { .. } => "bad_field",
             Self::ForeignTrustDomain { .. } => "foreign_trust_domain",
@@ -164,6 +171,15 @@ impl Refusal {
             Self::EntryGone { .. } => "entry_gone",
             Self::NotRenewable { .. } => "not_renewable",
             Self::IdentitySuspended { .. } => "identity_suspended",
+        }
+    }
+
+    /// Id of the issuance rule that refuses, if one does.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Rules(denial) => denial.rule(),
+            _ => None,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::ca::{CaCertificate, CaKey, CaKeyError, CertificateAuthority};
 use crate::crypto::sha256_hex;
 use crate::issue::csr::KeyType;
 use crate::issue::grant::{Grant, Purpose};
+use crate::issue::lint::{self, ChainFacts, LintError};
 use crate::issue::profile::{self, ProfileError};
 use crate::issue::serial::SerialNumber;
 
@@ -26,6 +27,7 @@ pub struct Issuer {
     root: CaCertificate,
     certificate: CaCertificate,
     key: Arc<dyn CaKey>,
+    chain_facts: Arc<ChainFacts>,
 }
 
 /// A signed certificate and its facts. It is worth nothing until it has been recorded.
@@ -66,6 +68,9 @@ pub enum SignError {
     /// What was built is not what was granted; nothing was signed.
     #[error("the certificate to sign breaks our own profile")]
     Profile(#[source] ProfileError),
+    /// What was built breaks a lint; nothing was signed.
+    #[error("the certificate to sign breaks a lint")]
+    Lint(#[source] LintError),
     /// The issuer's certificate has expired.
     #[error("the issuing certificate expired at {not_after}")]
     IssuerExpired {
@@ -81,7 +86,9 @@ impl Issuer {
     /// An issuer that signs with the intermediate of `authority`.
     #[must_use]
     pub fn new(authority: CertificateAuthority) -> Self {
+        let chain_facts = ChainFacts::read(&[&authority.intermediate, &authority.root]);
         Self {
+            chain_facts: Arc::new(chain_facts),
             root: authority.root,
             certificate: authority.intermediate,
             key: authority.key,
@@ -137,11 +144,14 @@ impl Issuer {
         }
         let tbs = self.to_be_signed(&grant, serial)?;
         let algorithm = self.key.algorithm().signature_identifier();
-        // The signature's place is filled with a byte that verifies nowhere, so that the very
-        // bytes that will be signed can be parsed and checked before the key is used.
-        let rehearsal = assemble(&tbs, algorithm, &[0]);
+        // The signature's place is filled with one that verifies nowhere, so that the very bytes
+        // that will be signed can be parsed and checked before the key is used.
+        let signature =
+            lint::rehearsal_signature(self.key.algorithm()).map_err(SignError::Build)?;
+        let rehearsal = assemble(&tbs, algorithm, &signature);
         profile::check(&rehearsal, &grant, serial, &self.certificate)
             .map_err(SignError::Profile)?;
+        lint::check(&rehearsal, grant.purpose, &self.chain_facts).map_err(SignError::Lint)?;
         let signature = self.key.sign(&tbs).await.map_err(SignError::Key)?;
         let der = assemble(&tbs, algorithm, &signature);
         Ok(IssuedSvid {
@@ -205,7 +215,9 @@ fn leaf_params(grant: &Grant, serial: SerialNumber) -> Result<CertificateParams,
     params.use_authority_key_identifier_extension = true;
     params.key_usages = match grant.csr.key_type() {
         // RFC 8813 §3: keyEncipherment has no meaning for an EC key and must not be set.
-        KeyType::EcdsaP256 | KeyType::EcdsaP384 => vec![KeyUsagePurpose::DigitalSignature],
+        KeyType::EcdsaP256 | KeyType::EcdsaP384 | KeyType::Ed25519 => {
+            vec![KeyUsagePurpose::DigitalSignature]
+        }
         KeyType::Rsa { .. } => {
             vec![
                 KeyUsagePurpose::DigitalSignature,
@@ -218,6 +230,8 @@ fn leaf_params(grant: &Grant, serial: SerialNumber) -> Result<CertificateParams,
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ],
+        Purpose::TlsServer => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Purpose::TlsClient => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Purpose::ListSigning => Vec::new(),
     };
     Ok(params)

@@ -1,5 +1,7 @@
 //! Istio's certificate service.
 
+use std::collections::BTreeMap;
+
 use api::istio::istio_certificate_service_server::IstioCertificateService;
 use api::istio::{
     CERT_SIGNER, IMPERSONATED_IDENTITY, IstioCertificateRequest, IstioCertificateResponse,
@@ -10,7 +12,7 @@ use prost_types::value::Kind;
 use tonic::{Request, Response, Status};
 
 use crate::issue::{Issuance, Refusal, Wish};
-use crate::serve::{peer, status};
+use crate::serve::{metadata, peer, status};
 
 /// Serves `CreateCertificate`.
 #[derive(Clone, Debug)]
@@ -31,8 +33,9 @@ impl IstioCertificateService for CertificateApi {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let caller = peer::caller(&request, &self.issuance).await?;
+        let said = metadata::of_headers(request.metadata());
         let request = request.into_inner();
-        let wish = match wish(&request) {
+        let wish = match wish(&request, said) {
             Ok(wish) => wish,
             Err(refusal) => {
                 self.issuance
@@ -55,7 +58,10 @@ impl IstioCertificateService for CertificateApi {
 
 /// Reads the options. Keys that are not known are left alone, as istiod does: nothing of what is
 /// issued depends on them.
-fn wish(request: &IstioCertificateRequest) -> Result<Wish, Refusal> {
+fn wish(
+    request: &IstioCertificateRequest,
+    said: BTreeMap<String, String>,
+) -> Result<Wish, Refusal> {
     let metadata = request.metadata.as_ref();
     if text(metadata, CERT_SIGNER)?.is_some_and(|signer| !signer.is_empty()) {
         return Err(Refusal::BadField {
@@ -73,6 +79,7 @@ fn wish(request: &IstioCertificateRequest) -> Result<Wish, Refusal> {
     Ok(Wish {
         spiffe_id,
         ttl_seconds: request.validity_duration,
+        metadata: metadata::of_request(metadata, said),
     })
 }
 

@@ -63,6 +63,7 @@ fn certificate(spiffe_id: &str, entry_id: Option<&str>) -> Caller {
         state_since: at(NOW),
         reason: String::new(),
         der: vec![],
+        rule: String::new(),
     })
 }
 
@@ -95,6 +96,7 @@ fn decide(by: &Caller, subject: &str, entry: Option<EntryRecord>) -> Result<Gran
         subject: id(subject),
         wish: &Wish::default(),
         standing,
+        jitter: 0,
     };
     usual().authorize(application, always(), at(NOW))
 }
@@ -173,6 +175,7 @@ fn a_suspended_identity_is_refused_to_everybody() {
             subject: id(AGENT),
             wish: &Wish::default(),
             standing,
+            jitter: 0,
         };
         let refused = usual()
             .authorize(application, always(), at(NOW))
@@ -244,9 +247,9 @@ proptest! {
             entry: limit.map(|ttl| entry("e", AGENT, HTTPBIN, ttl)),
             suspended: false,
         };
-        let wish = Wish { spiffe_id: None, ttl_seconds: asked };
+        let wish = Wish { spiffe_id: None, ttl_seconds: asked, ..Wish::default() };
         let subject = if limit.is_some() { HTTPBIN } else { AGENT };
-        let application = Application { by: &by, csr: csr(), subject: id(subject), wish: &wish, standing };
+        let application = Application { by: &by, csr: csr(), subject: id(subject), wish: &wish, standing, jitter: 0 };
         match policy.authorize(application, issuer, at(NOW)) {
             Err(refused) => {
                 prop_assert!(asked > max_ttl);
