@@ -10,7 +10,7 @@
 //! suspensions) is checked by [`IssuancePolicy`](crate::issue::IssuancePolicy) besides.
 
 pub use self::builtin::{BUILTIN_FILE, BUILTIN_TEXT};
-pub use self::cases::{Case, CaseFile, CaseReport, run_cases};
+pub use self::cases::{Case, CaseFile, CaseReport, Expect, run_cases};
 pub use self::compile::{MAX_FILE_BYTES, MAX_RULES};
 pub use self::decide::{Allowed, Limits};
 pub use self::denial::{Denial, VariableFault};

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 
+pub(crate) use issuance::{
+    IssuanceCheckArgs, IssuanceCommand, IssuanceDiffArgs, IssuanceExplainArgs, IssuanceTestArgs,
+};
 pub(crate) use policy::{
     CheckArgs, DiffArgs, ExplainArgs, LintArgs, LintFormat, PathForm, PolicyCommand,
     Protocol as PolicyProtocol, ProxyKind, PublishArgs, RequestArgs, ScopeArgs, SourceArgs,
@@ -15,6 +18,7 @@ pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenC
 pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
+mod issuance;
 mod policy;
 mod record;
 mod servers;
@@ -72,6 +76,9 @@ pub(crate) enum Command {
     /// Join tokens, with which an agent proves itself the first time
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Rules of who may have which certificate: check, test, explain, dry run
+    #[command(subcommand)]
+    Issuance(IssuanceCommand),
     /// Istio authorization policies, on a laptop
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -198,7 +198,7 @@ impl IdSource {
             Self::Requested | Self::Caller => true,
             Self::Template(template) => template
                 .shape()
-                .splitn(5, '/')
+                .split('/')
                 .nth(3)
                 .is_some_and(|segment| segment == "countersign"),
         }

@@ -121,10 +121,6 @@ mod id {
 mod key {
     use super::{Deserialize, Deserializer, KeyType, Serializer};
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde hands fields over by reference"
-    )]
     pub(super) fn serialize<S: Serializer>(key: &KeyType, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(key)
     }

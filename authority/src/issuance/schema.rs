@@ -107,13 +107,13 @@ pub struct Condition {
     pub time: Option<At<TimeWindow>>,
     /// All of these.
     #[serde(default)]
-    pub all: Option<Vec<At<Condition>>>,
+    pub all: Option<Vec<At<Self>>>,
     /// At least one of these.
     #[serde(default)]
-    pub any: Option<Vec<At<Condition>>>,
+    pub any: Option<Vec<At<Self>>>,
     /// Not this.
     #[serde(default)]
-    pub not: Option<Box<At<Condition>>>,
+    pub not: Option<Box<At<Self>>>,
 }
 
 /// A span of time, in UTC.

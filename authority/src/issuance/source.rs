@@ -52,6 +52,7 @@ fn first_line(message: &str) -> String {
     let end = line
         .find(" at line ")
         .or_else(|| line.find(", line "))
+        .or_else(|| line.find("; use "))
         .unwrap_or(line.len());
     let text = line.get(..end).unwrap_or(line);
     text.trim_start_matches("error: ").to_owned()

@@ -252,7 +252,7 @@ fn a_file_is_refused_whole_with_every_problem_at_its_place() {
         ("rules.yaml:14:19: rules[2].keyAlgorithms[0]: ", "files"),
         ("rules.yaml:14:28: rules[2].keyAlgorithms[1]: ", "dsa"),
         ("rules.yaml:15:8: rules[2].ttl: is not min", ""),
-        ("rules.yaml:15:43: rules[2].ttl.jitterPercent: is 51", ""),
+        ("rules.yaml:15:42: rules[2].ttl.jitterPercent: is 51", ""),
     ] {
         assert!(
             found.iter().any(|it| it.starts_with(start) && it.contains(part)),
@@ -273,7 +273,7 @@ fn what_is_misspelt_doubled_or_of_another_type_is_refused_at_its_place() {
         (format!("{rule}  when: []\n"), "rules.yaml:5:9: rules[0].when"),
         ("rules: []\n".to_owned(), "rules.yaml:1:1"),
         ("schemaVersion: 1\nrules: {}\n".to_owned(), "rules.yaml:2:8: rules"),
-        ("schemaVersion: 1\nrules: []\n---\na: 1\n".to_owned(), "rules.yaml:3"),
+        ("schemaVersion: 1\nrules: []\n---\na: 1\n".to_owned(), "rules.yaml:4:1: multiple YAML documents"),
         (String::new(), "rules.yaml"),
         ("a: [".to_owned(), "rules.yaml:1"),
         (format!("# {}\n", "x".repeat(MAX_FILE_BYTES)), "rules.yaml: is "),

@@ -9,6 +9,10 @@ use crate::inventory::{CertificateRecord, TokenRecord};
 
 /// Somebody whose proof held.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one a request, and it is handed on by reference"
+)]
 pub enum Caller {
     /// Holder of a join token.
     JoinToken(TokenRecord),

@@ -14,6 +14,7 @@
 mod abuse;
 mod attacks;
 mod crash;
+mod issuance_rules;
 mod issuing;
 mod lifecycle;
 mod policy_bundles;

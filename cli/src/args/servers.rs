@@ -38,6 +38,9 @@ pub(crate) struct AuthorityServeArgs {
     /// Keys of the authority
     #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
     pub(crate) key_algorithm: KeyAlgorithm,
+    /// File of issuance rules, read again whenever its content changes [default: built-in rules]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) issuance_policy: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

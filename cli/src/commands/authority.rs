@@ -16,6 +16,7 @@ pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     settings.default_ttl_seconds = lifetime("--default-ttl", args.default_ttl)?;
     settings.max_ttl_seconds = lifetime("--max-ttl", args.max_ttl)?;
     settings.key_algorithm = key_algorithm(args.key_algorithm);
+    settings.issuance.policy_file = args.issuance_policy;
     let ready = |ready: &authority::Ready| {
         let event = serde_json::json!({
             "event": "listening",
