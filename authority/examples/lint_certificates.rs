@@ -31,7 +31,7 @@ rules:
   when: {requestedId: ["spiffe://cluster.local/ns/*/sa/ingress"]}
   spiffeId: "{requested}"
   profile: ingress
-  dnsSans: {names: [shop.example.org, "*.api.example.org"], wildcardNames: true}
+  dnsSans: {names: [shop.example.org, v1.api.example.org]}
   keyAlgorithms: *keys
   output: files
 - id: egress
@@ -56,8 +56,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("ca-p256", KeyAlgorithm::EcdsaP256),
         ("ca-rsa2048", KeyAlgorithm::Rsa2048),
     ] {
-        let mut settings =
-            Settings::new(TrustDomain::new("cluster.local")?, out.join(format!("{ca}.data")));
+        let mut settings = Settings::new(
+            TrustDomain::new("cluster.local")?,
+            out.join(format!("{ca}.data")),
+        );
         settings.key_algorithm = algorithm;
         settings.issuance.policy_file = Some(rules.clone());
         let authority = InProcess::with_settings(&settings).await?;
@@ -74,10 +76,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn keys() -> Result<Vec<(&'static str, KeyPair)>, rcgen::Error> {
     Ok(vec![
-        ("p256", KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?),
-        ("p384", KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?),
-        ("rsa2048", KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048)?),
-        ("rsa3072", KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072)?),
+        (
+            "p256",
+            KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?,
+        ),
+        (
+            "p384",
+            KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384)?,
+        ),
+        (
+            "rsa2048",
+            KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048)?,
+        ),
+        (
+            "rsa3072",
+            KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_3072)?,
+        ),
         ("ed25519", KeyPair::generate_for(&rcgen::PKCS_ED25519)?),
     ])
 }
@@ -92,7 +106,10 @@ async fn issue(
     let id = SpiffeId::new(format!("spiffe://cluster.local/ns/lint/sa/{profile}"))?;
     let chain = authority.issue(&csr, id).await?;
     fs::create_dir_all(folder)?;
-    for (name, pem) in ["leaf.pem", "intermediate.pem", "root.pem"].iter().zip(&chain) {
+    for (name, pem) in ["leaf.pem", "intermediate.pem", "root.pem"]
+        .iter()
+        .zip(&chain)
+    {
         fs::write(folder.join(name), pem)?;
     }
     Ok(())

@@ -17,11 +17,11 @@ use tokio::task::JoinHandle;
 pub use self::bundles::{BundleError, BundleRecord, MAX_BUNDLES, MAX_TOTAL_BYTES, NewBundle};
 pub(crate) use self::certificates::{Guard, GuardFailure, NewCertificate, RecordOutcome};
 pub(crate) use self::query::CertificateFilter;
-pub(crate) use self::requests::RequestNote;
 pub use self::record::{
     CertificateRecord, CertificateState, Counts, EntryRecord, RefusalRecord, SpentToken,
     TokenRecord, UnknownState,
 };
+pub(crate) use self::requests::RequestNote;
 pub use self::states::{
     ChangeError, DeniedCertificate, ListHead, Selector, StateAction, StateChange,
 };

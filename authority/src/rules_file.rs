@@ -237,7 +237,11 @@ mod tests {
         assert_eq!(watch.look(), Look::Refused);
         assert_eq!(watch.look(), Look::Same);
         fs::write(&path, "x".repeat(MAX_FILE_BYTES + 1)).unwrap();
-        assert_eq!(watch.look(), Look::Same, "no content that can be told from none");
+        assert_eq!(
+            watch.look(),
+            Look::Same,
+            "no content that can be told from none"
+        );
         assert_eq!((live.reloads(), live.refused()), (1, 4));
 
         fs::write(&path, GOOD).unwrap();
@@ -272,6 +276,9 @@ mod tests {
         assert!(matches!(open(&settings), Err(RulesFileError::Io { .. })));
         fs::write(&path, "schemaVersion: 3\nrules: []\n").unwrap();
         let refused = open(&settings).unwrap_err().to_string();
-        assert!(refused.contains("rules.yaml:1:16: schemaVersion"), "{refused}");
+        assert!(
+            refused.contains("rules.yaml:1:16: schemaVersion"),
+            "{refused}"
+        );
     }
 }

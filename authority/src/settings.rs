@@ -127,7 +127,11 @@ impl Settings {
             );
         }
         if self.issuance.poll_seconds < 1 {
-            return wrong("the period of looking at the issuance rules", 0, "at least 1 s");
+            return wrong(
+                "the period of looking at the issuance rules",
+                0,
+                "at least 1 s",
+            );
         }
         if self.list_signer_id().is_none() {
             return Err(SettingsError {

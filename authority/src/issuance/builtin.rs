@@ -8,8 +8,8 @@ pub const BUILTIN_TEXT: &str = include_str!("builtin.yaml");
 pub const BUILTIN_FILE: &str = "builtin";
 
 impl Policy {
-    /// The built-in rules: what the operator asks for, what a join token was made for, renewals, and
-    /// the registration entries of agents.
+    /// The built-in rules: what the operator asks for, what a join token was made for, renewals, the
+    /// registration entries of agents, and the identity that any other proof gives.
     #[must_use]
     pub fn builtin() -> Self {
         // Without rules nothing is issued; that they compile is tested.

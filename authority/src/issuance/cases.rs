@@ -106,7 +106,8 @@ impl CaseFile {
     /// # Errors
     /// The file's shape is wrong, or a time, the trust domain or a limit is none.
     pub fn read(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
-        let read: Self = source::read(file, text, MAX_FILE_BYTES).map_err(|problem| vec![problem])?;
+        let read: Self =
+            source::read(file, text, MAX_FILE_BYTES).map_err(|problem| vec![problem])?;
         let mut problems = Vec::new();
         let mut add = |path: String, line: u64, problem: String| {
             problems.push(Problem {
@@ -116,24 +117,43 @@ impl CaseFile {
             });
         };
         if TrustDomain::new(&read.trust_domain).is_err() {
-            add("trustDomain".to_owned(), 0, format!("is none: {:?}", read.trust_domain));
+            add(
+                "trustDomain".to_owned(),
+                0,
+                format!("is none: {:?}", read.trust_domain),
+            );
         }
         if !(1..=read.max_ttl_seconds).contains(&read.default_ttl_seconds) {
-            add("defaultTtlSeconds".to_owned(), 0, "is not 1 to maxTtlSeconds".to_owned());
+            add(
+                "defaultTtlSeconds".to_owned(),
+                0,
+                "is not 1 to maxTtlSeconds".to_owned(),
+            );
         }
         let of_cases = read.cases.iter().enumerate().filter_map(|(index, case)| {
             let time = case.value.time.as_ref()?;
             Some((format!("cases[{index}].time"), time))
         });
-        for (path, time) in [("time".to_owned(), &read.time)].into_iter().chain(of_cases) {
+        for (path, time) in [("time".to_owned(), &read.time)]
+            .into_iter()
+            .chain(of_cases)
+        {
             if window::instant(&time.value).is_none() {
-                add(path, time.line, format!("is no time such as 2027-01-15T08:00:00Z: {:?}", time.value));
+                add(
+                    path,
+                    time.line,
+                    format!("is no time such as 2027-01-15T08:00:00Z: {:?}", time.value),
+                );
             }
         }
         if read.cases.is_empty() {
             add("cases".to_owned(), 0, "is empty".to_owned());
         }
-        if problems.is_empty() { Ok(read) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(read)
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -147,7 +167,12 @@ pub fn run_cases(file: &CaseFile, policy: &Policy) -> Vec<CaseReport> {
     file.cases
         .iter()
         .map(|case| {
-            let now = case.value.time.as_ref().and_then(time).or_else(|| time(&file.time));
+            let now = case
+                .value
+                .time
+                .as_ref()
+                .and_then(time)
+                .or_else(|| time(&file.time));
             let limits = Limits {
                 trust_domain: &trust_domain,
                 default_ttl: file.default_ttl_seconds,
@@ -231,10 +256,16 @@ impl Expect {
             ("rule", differ(self.rule.as_ref(), found.rule.as_ref())),
             ("code", differ(self.code.as_ref(), found.code.as_ref())),
             ("spiffeId", ids_differ),
-            ("profile", differ(self.profile.as_ref(), found.profile.as_ref())),
+            (
+                "profile",
+                differ(self.profile.as_ref(), found.profile.as_ref()),
+            ),
             (
                 "dnsNames",
-                differ(sorted(&self.dns_names).as_ref(), sorted(&found.dns_names).as_ref()),
+                differ(
+                    sorted(&self.dns_names).as_ref(),
+                    sorted(&found.dns_names).as_ref(),
+                ),
             ),
             (
                 "ttlSeconds",
@@ -255,7 +286,10 @@ impl Expect {
             ("code", self.code.clone()),
             ("spiffeId", self.spiffe_id.clone()),
             ("profile", self.profile.map(|profile| profile.to_string())),
-            ("dnsNames", self.dns_names.as_ref().map(|names| names.join(", "))),
+            (
+                "dnsNames",
+                self.dns_names.as_ref().map(|names| names.join(", ")),
+            ),
             ("ttlSeconds", self.ttl_seconds.map(|ttl| ttl.to_string())),
         ];
         for (field, value) in given {

@@ -27,14 +27,12 @@ impl Policy {
     /// # Errors
     /// All [`Problem`]s of the file, at their line and field; only the first if its shape is wrong.
     pub fn compile(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
-        let mut policy = compile(file, text, false)?;
-        let (builtin_rules, rules) = &mut policy;
-        if *builtin_rules == BuiltinRules::Append {
-            rules.extend(Self::compile_builtin()?.rules);
+        let (builtin_rules, mut rules) = compile(file, text, false)?;
+        if builtin_rules == BuiltinRules::Append {
+            let builtin = Self::compile_builtin()?.rules.into_iter();
+            rules.extend(builtin.filter(|rule| rule.id != ONLY_WITHOUT_FILE));
         }
-        Ok(Self {
-            rules: policy.1,
-        })
+        Ok(Self { rules })
     }
 
     pub(super) fn compile_builtin() -> Result<Self, Vec<Problem>> {
@@ -69,7 +67,10 @@ fn compile(
         let path = format!("rules[{index}]");
         if let Some(rule) = rule(written, &path, builtin, &mut problems) {
             if let Some(first) = rules.iter().find(|first| first.id == rule.id) {
-                let problem = format!("{:?} is the id of the rule in line {}, too", rule.id, first.line);
+                let problem = format!(
+                    "{:?} is the id of the rule in line {}, too",
+                    rule.id, first.line
+                );
                 problems.at(&written.value.id, &format!("{path}.id"), problem);
             }
             rules.push(rule);
@@ -91,7 +92,13 @@ fn rule(
     let raw = &written.value;
     let before = problems.found.len();
     id(&raw.id, path, builtin, problems);
-    let when = when::condition(&raw.when.value, &format!("{path}.when"), "when", 1, problems);
+    let when = when::condition(
+        &raw.when.value,
+        &format!("{path}.when"),
+        "when",
+        1,
+        problems,
+    );
     let gives = match raw.effect {
         Effect::Allow => allow::gives(raw, written, path, problems).map(Some),
         Effect::Deny => {
@@ -170,5 +177,7 @@ impl Problems<'_> {
     }
 }
 
+/// The built-in rule that does not follow those of a file.
+const ONLY_WITHOUT_FILE: &str = "builtin/proven";
 /// Longest id of a rule, in bytes.
 const MAX_ID: usize = 128;

@@ -58,14 +58,20 @@ impl Condition {
                 if id.as_ref().is_some_and(|id| any_matches(patterns, id)) {
                     return Ok(());
                 }
-                unmet(listed(patterns), id.unwrap_or_else(|| "no identity".to_owned()))
+                unmet(
+                    listed(patterns),
+                    id.unwrap_or_else(|| "no identity".to_owned()),
+                )
             }
             Test::RequestedId(patterns) => {
                 let id = facts.requested_id.as_ref().map(ToString::to_string);
                 if id.as_ref().is_some_and(|id| any_matches(patterns, id)) {
                     return Ok(());
                 }
-                unmet(listed(patterns), id.unwrap_or_else(|| "none asked for".to_owned()))
+                unmet(
+                    listed(patterns),
+                    id.unwrap_or_else(|| "none asked for".to_owned()),
+                )
             }
             Test::Time(window) if window.holds(now) => Ok(()),
             Test::Time(_) => unmet("a time within it".to_owned(), now.to_string()),

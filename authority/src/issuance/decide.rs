@@ -161,12 +161,7 @@ impl Gives {
 }
 
 impl IdSource {
-    fn identity(
-        &self,
-        rule: &str,
-        facts: &Facts,
-        limits: &Limits<'_>,
-    ) -> Result<SpiffeId, Denial> {
+    fn identity(&self, rule: &str, facts: &Facts, limits: &Limits<'_>) -> Result<SpiffeId, Denial> {
         let nothing = || Denial::NotAnId {
             rule: rule.to_owned(),
             found: String::new(),
@@ -217,7 +212,9 @@ impl Ttl {
     /// Lifetime in seconds. Istiod's rule: more than the limit is an error, not shortened. A
     /// registration entry's own limit shortens without an error.
     fn seconds(&self, rule: &str, facts: &Facts, limits: &Limits<'_>) -> Result<i64, Denial> {
-        let max = self.max.map_or(limits.max_ttl, |max| max.min(limits.max_ttl));
+        let max = self
+            .max
+            .map_or(limits.max_ttl, |max| max.min(limits.max_ttl));
         let asked = facts.ttl_seconds;
         if asked > max {
             return Err(Denial::TtlTooLong {

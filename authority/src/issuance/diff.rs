@@ -54,7 +54,12 @@ pub struct Change {
 /// Decides each request by both rules. `limits` is for all of them but for the time, which is each
 /// request's own.
 #[must_use]
-pub fn compare(old: &Policy, new: &Policy, requests: &[Replay], limits: &Limits<'_>) -> Vec<Change> {
+pub fn compare(
+    old: &Policy,
+    new: &Policy,
+    requests: &[Replay],
+    limits: &Limits<'_>,
+) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
     for request in requests {
         let limits = Limits {
@@ -68,7 +73,12 @@ pub fn compare(old: &Policy, new: &Policy, requests: &[Replay], limits: &Limits<
             (Ok(_), Err(_)) => ChangeKind::Loses,
             (Ok(one), Ok(other)) => {
                 let same = (&one.spiffe_id, one.profile, &one.dns_names, one.ttl_seconds)
-                    == (&other.spiffe_id, other.profile, &other.dns_names, other.ttl_seconds);
+                    == (
+                        &other.spiffe_id,
+                        other.profile,
+                        &other.dns_names,
+                        other.ttl_seconds,
+                    );
                 if same {
                     continue;
                 }

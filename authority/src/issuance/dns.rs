@@ -73,8 +73,21 @@ mod tests {
         }
         let long = format!("{}.example", "a".repeat(64));
         for bad in [
-            "", ".", "a.", ".a", "a..b", "A.example", "a_b.example", "-a.b", "a-.b", "10.0.0.1",
-            "*.example.org", "a b", "a\0b", "ä.example", &long,
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "A.example",
+            "a_b.example",
+            "-a.b",
+            "a-.b",
+            "10.0.0.1",
+            "*.example.org",
+            "a b",
+            "a\0b",
+            "ä.example",
+            &long,
         ] {
             assert!(!is_name(bad), "{bad}");
         }

@@ -134,13 +134,21 @@ mod tests {
     fn a_star_of_a_path_stays_in_its_segment() {
         for (pattern, text, wanted) in [
             ("spiffe://td/ns/*/sa/web", "spiffe://td/ns/a/sa/web", true),
-            ("spiffe://td/ns/*/sa/web", "spiffe://td/ns/a/b/sa/web", false),
+            (
+                "spiffe://td/ns/*/sa/web",
+                "spiffe://td/ns/a/b/sa/web",
+                false,
+            ),
             ("spiffe://td/ns/**", "spiffe://td/ns/a/sa/web", true),
             ("spiffe://td/ns/**", "spiffe://td/ns", false),
             ("spiffe://*/x", "spiffe://td/x", true),
             ("spiffe://td/a**/c", "spiffe://td/a/b/c", false),
         ] {
-            assert_eq!(Glob::path(pattern).matches(text), wanted, "{pattern} {text}");
+            assert_eq!(
+                Glob::path(pattern).matches(text),
+                wanted,
+                "{pattern} {text}"
+            );
         }
     }
 

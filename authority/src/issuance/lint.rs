@@ -92,7 +92,8 @@ pub fn lint(policy: &Policy) -> Vec<Finding> {
             match rule.gives {
                 Some(_) => add(
                     LintCode::AllowsEverybody,
-                    "its condition is empty: whoever proves anything may have its identity".to_owned(),
+                    "its condition is empty: whoever proves anything may have its identity"
+                        .to_owned(),
                 ),
                 None => add(
                     LintCode::DeniesEverybody,
@@ -129,14 +130,10 @@ fn shadow<'p>(policy: &'p Policy, before: &'p [Rule], rule: &Rule) -> Option<&'p
     let covers = |other: &&Rule| cover::covers(&other.when, &rule.when);
     let same_effect = |other: &&Rule| other.effect() == rule.effect();
     let denies = |other: &&Rule| other.gives.is_none();
-    before
-        .iter()
-        .filter(same_effect)
-        .find(covers)
-        .or_else(|| {
-            let mut all = policy.rules.iter().filter(denies);
-            rule.gives.as_ref().and_then(|_| all.find(covers))
-        })
+    before.iter().filter(same_effect).find(covers).or_else(|| {
+        let mut all = policy.rules.iter().filter(denies);
+        rule.gives.as_ref().and_then(|_| all.find(covers))
+    })
 }
 
 fn variables(rule: &Rule) -> Vec<(LintCode, String)> {
@@ -178,9 +175,32 @@ fn variables(rule: &Rule) -> Vec<(LintCode, String)> {
 
 /// Variables that proofs give.
 const KNOWN: [&str; 21] = [
-    "k8s.cluster", "k8s.ns", "k8s.node", "k8s.node-uid", "k8s.pod", "k8s.pod-name", "k8s.pod-uid",
-    "k8s.sa", "k8s.sa-uid", "oidc.aud", "oidc.iss", "oidc.sub", "operator.uid", "unix.gid",
-    "unix.pid", "unix.sha256", "unix.uid", "unix.unit", "unix.user", "x509pop.cn", "x509pop.sha256",
+    "k8s.cluster",
+    "k8s.ns",
+    "k8s.node",
+    "k8s.node-uid",
+    "k8s.pod",
+    "k8s.pod-name",
+    "k8s.pod-uid",
+    "k8s.sa",
+    "k8s.sa-uid",
+    "oidc.aud",
+    "oidc.iss",
+    "oidc.sub",
+    "operator.uid",
+    "unix.gid",
+    "unix.pid",
+    "unix.sha256",
+    "unix.uid",
+    "unix.unit",
+    "unix.user",
+    "x509pop.cn",
+    "x509pop.sha256",
 ];
 /// What the names of other variables may begin with: claims, labels and the like are anybody's.
-const OPEN: [&str; 4] = ["oidc.claim.", "k8s.label.", "k8s.pod-label.", "x509pop.san."];
+const OPEN: [&str; 4] = [
+    "oidc.claim.",
+    "k8s.label.",
+    "k8s.pod-label.",
+    "x509pop.san.",
+];

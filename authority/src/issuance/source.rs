@@ -40,7 +40,9 @@ pub(super) fn read<T: DeserializeOwned>(
 
 /// The path as it is written in the file: without the steps into our own wrapper for places.
 fn field(path: &str) -> String {
-    let steps = path.split('.').filter(|step| *step != "value" && *step != "?");
+    let steps = path
+        .split('.')
+        .filter(|step| *step != "value" && *step != "?");
     let joined = steps.collect::<Vec<_>>().join(".");
     // A list in a wrapper: `rules[0].value[1]` has its index at the wrapper's step.
     joined.replace(".value[", "[")

@@ -26,7 +26,9 @@ pub(crate) enum TemplateError {
     Open { at: usize },
     #[error("`}}` at byte {at} closes nothing")]
     Stray { at: usize },
-    #[error("{{{name}}} is no variable; those are trustDomain, and `type.key` of a selector such as k8s.ns")]
+    #[error(
+        "{{{name}}} is no variable; those are trustDomain, and `type.key` of a selector such as k8s.ns"
+    )]
     BadName { name: String },
 }
 

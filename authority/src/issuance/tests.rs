@@ -20,7 +20,10 @@ fn facts(proof: &str, selectors: &[&str]) -> Facts {
 }
 
 fn k8s() -> Facts {
-    facts("k8s_token", &["k8s:cluster:east", "k8s:ns:payments", "k8s:sa:web"])
+    facts(
+        "k8s_token",
+        &["k8s:cluster:east", "k8s:ns:payments", "k8s:sa:web"],
+    )
 }
 
 fn id(text: &str) -> SpiffeId {
@@ -64,7 +67,7 @@ fn problems(text: &str) -> Vec<String> {
 #[test]
 fn the_built_in_rules_compile_and_are_what_was_always_decided() {
     let policy = Policy::builtin();
-    assert_eq!(policy.rules().len(), 4);
+    assert_eq!(policy.rules().len(), 5);
     let mut operator = facts("operator", &["operator:uid:0"]);
     operator.requested_id = Some(id("spiffe://example.org/x"));
     assert_eq!(decide(&policy, &operator).unwrap().rule, "builtin/operator");
@@ -73,23 +76,58 @@ fn the_built_in_rules_compile_and_are_what_was_always_decided() {
     let allowed = decide(&policy, &token).unwrap();
     assert_eq!(allowed.spiffe_id, id("spiffe://example.org/agent"));
     assert_eq!(allowed.ttl_seconds, 3600);
-    assert_eq!(decide(&policy, &k8s()), Err(Denial::NoRule));
+    assert_eq!(
+        decide(&policy, &k8s()).unwrap_err().code(),
+        "not_an_identity"
+    );
     token.requested_id = Some(id("spiffe://example.org/other"));
-    assert_eq!(decide(&policy, &token).unwrap_err().code(), "other_identity");
+    assert_eq!(
+        decide(&policy, &token).unwrap_err().code(),
+        "other_identity"
+    );
+}
+
+#[test]
+fn other_proofs_give_their_identity_only_where_there_is_no_file() {
+    let mut proven = k8s();
+    proven.caller_id = Some(id("spiffe://example.org/ns/payments/sa/web"));
+    let allowed = decide(&Policy::builtin(), &proven).unwrap();
+    assert_eq!(allowed.rule, "builtin/proven");
+    let file = Policy::compile("rules.yaml", "schemaVersion: 1\nrules: []\n").unwrap();
+    assert_eq!(file.rules().len(), 4);
+    assert_eq!(decide(&file, &proven), Err(Denial::NoRule));
+    proven.requested_id = Some(id("spiffe://example.org/ns/payments/sa/admin"));
+    let refused = decide(&Policy::builtin(), &proven).unwrap_err();
+    assert_eq!(refused.code(), "other_identity");
 }
 
 #[test]
 fn an_identity_is_made_of_selectors() {
     let allowed = decide(&with(""), &k8s()).unwrap();
-    assert_eq!(allowed.spiffe_id, id("spiffe://example.org/ns/payments/sa/web"));
-    assert_eq!((allowed.rule.as_str(), allowed.profile), ("pods", Profile::Workload));
+    assert_eq!(
+        allowed.spiffe_id,
+        id("spiffe://example.org/ns/payments/sa/web")
+    );
+    assert_eq!(
+        (allowed.rule.as_str(), allowed.profile),
+        ("pods", Profile::Workload)
+    );
     let missing = decide(&with(""), &facts("k8s_token", &["k8s:ns:payments"])).unwrap_err();
-    assert_eq!((missing.code(), missing.rule()), ("variable_missing", Some("pods")));
-    let path = decide(&with(""), &facts("k8s_token", &["k8s:ns:a/../b", "k8s:sa:x"]));
+    assert_eq!(
+        (missing.code(), missing.rule()),
+        ("variable_missing", Some("pods"))
+    );
+    let path = decide(
+        &with(""),
+        &facts("k8s_token", &["k8s:ns:a/../b", "k8s:sa:x"]),
+    );
     assert_eq!(path.unwrap_err().code(), "variable_not_a_name");
     let mut other = k8s();
     other.requested_id = Some(id("spiffe://example.org/ns/payments/sa/admin"));
-    assert_eq!(decide(&with(""), &other).unwrap_err().code(), "other_identity");
+    assert_eq!(
+        decide(&with(""), &other).unwrap_err().code(),
+        "other_identity"
+    );
 }
 
 #[test]
@@ -99,7 +137,12 @@ fn deny_wins_wherever_it_stands_and_says_which() {
          - id: not-payments\n  effect: deny\n  when: {selectors: [\"k8s:ns:pay*\"]}\n",
     );
     let denied = decide(&policy, &k8s()).unwrap_err();
-    assert_eq!(denied, Denial::Denied { rule: "not-payments".to_owned() });
+    assert_eq!(
+        denied,
+        Denial::Denied {
+            rule: "not-payments".to_owned()
+        }
+    );
     decide(&policy, &facts("k8s_token", &["k8s:ns:shop"])).unwrap();
     assert_eq!(decide(&policy, &facts("oidc", &[])), Err(Denial::NoRule));
 }
@@ -112,7 +155,10 @@ fn the_first_allow_rule_that_matches_decides_even_where_it_refuses() {
          - id: b\n  effect: allow\n  when: {}\n  spiffeId: \"spiffe://{trustDomain}/b\"\n",
     );
     let refused = decide(&policy, &k8s()).unwrap_err();
-    assert_eq!((refused.code(), refused.rule()), ("key_not_allowed", Some("a")));
+    assert_eq!(
+        (refused.code(), refused.rule()),
+        ("key_not_allowed", Some("a"))
+    );
     assert_eq!(decide(&policy, &facts("x", &[])).unwrap().rule, "b");
 }
 
@@ -152,10 +198,17 @@ fn lifetimes_have_a_default_a_maximum_a_minimum_and_jitter() {
     // The authority's own limit holds, whatever a rule says.
     let long = with("  ttl: {max: 3650d}\n");
     asks.ttl_seconds = 86_401;
-    assert_eq!(decide(&long, &asks).unwrap_err().code(), "rule_ttl_too_long");
+    assert_eq!(
+        decide(&long, &asks).unwrap_err().code(),
+        "rule_ttl_too_long"
+    );
     asks.ttl_seconds = 0;
     asks.entry_ttl_seconds = Some(60);
-    assert_eq!(decide(&policy, &asks).unwrap().ttl_seconds, 60, "an entry's limit shortens");
+    assert_eq!(
+        decide(&policy, &asks).unwrap().ttl_seconds,
+        60,
+        "an entry's limit shortens"
+    );
 }
 
 #[test]
@@ -169,7 +222,9 @@ fn keys_are_those_listed_and_an_rsa_length_is_the_least() {
     assert!(takes(&usual, KeyType::EcdsaP384) && takes(&usual, KeyType::Rsa { bits: 2048 }));
     assert!(!takes(&usual, KeyType::Ed25519));
     let long = with("  keyAlgorithms: [rsa-3072]\n");
-    assert!(!takes(&long, KeyType::Rsa { bits: 2048 }) && takes(&long, KeyType::Rsa { bits: 4096 }));
+    assert!(
+        !takes(&long, KeyType::Rsa { bits: 2048 }) && takes(&long, KeyType::Rsa { bits: 4096 })
+    );
     assert!(!takes(&long, KeyType::EcdsaP256));
     let files = with("  keyAlgorithms: [ed25519]\n  output: files\n");
     assert!(takes(&files, KeyType::Ed25519) && !takes(&files, KeyType::EcdsaP256));
@@ -182,23 +237,47 @@ fn gateways_get_the_names_of_their_rule_and_no_others() {
          allow: [shop.example.org, \"*.api.example.org\"]\n",
     );
     let mut asks = k8s();
-    assert_eq!(decide(&policy, &asks).unwrap().dns_names, ["web.payments.example.org"]);
-    asks.dns_names = vec!["SHOP.example.org".to_owned(), "v1.api.example.org".to_owned()];
+    assert_eq!(
+        decide(&policy, &asks).unwrap().dns_names,
+        ["web.payments.example.org"]
+    );
+    asks.dns_names = vec![
+        "SHOP.example.org".to_owned(),
+        "v1.api.example.org".to_owned(),
+    ];
     let allowed = decide(&policy, &asks).unwrap();
     assert_eq!(
         allowed.dns_names,
-        ["shop.example.org", "v1.api.example.org", "web.payments.example.org"]
+        [
+            "shop.example.org",
+            "v1.api.example.org",
+            "web.payments.example.org"
+        ]
     );
     assert_eq!(allowed.profile, Profile::Ingress);
-    for bad in ["evil.example.org", "a.b.api.example.org", "*.api.example.org", "*", "", "shop.example.org\0.evil"] {
+    for bad in [
+        "evil.example.org",
+        "a.b.api.example.org",
+        "*.api.example.org",
+        "*",
+        "",
+        "shop.example.org\0.evil",
+    ] {
         asks.dns_names = vec![bad.to_owned()];
-        assert_eq!(decide(&policy, &asks).unwrap_err().code(), "dns_name_not_allowed", "{bad}");
+        assert_eq!(
+            decide(&policy, &asks).unwrap_err().code(),
+            "dns_name_not_allowed",
+            "{bad}"
+        );
     }
     let wild = with(
         "  profile: ingress\n  dnsSans: {allow: [\"*.api.example.org\"], wildcardNames: true}\n",
     );
     asks.dns_names = vec!["*.api.example.org".to_owned()];
-    assert_eq!(decide(&wild, &asks).unwrap().dns_names, ["*.api.example.org"]);
+    assert_eq!(
+        decide(&wild, &asks).unwrap().dns_names,
+        ["*.api.example.org"]
+    );
     asks.dns_names = Vec::new();
     assert_eq!(decide(&wild, &asks).unwrap_err().code(), "dns_name_missing");
     // Without a rule about names, what a CSR asks for means nothing.
@@ -210,14 +289,25 @@ fn gateways_get_the_names_of_their_rule_and_no_others() {
 fn metadata_that_is_required_must_be_there_and_fit() {
     let policy = with("  requireMetadata: {owner: \"*\", costCentre: \"cc-*\"}\n");
     let mut asks = k8s();
-    assert_eq!(decide(&policy, &asks).unwrap_err().code(), "metadata_required");
-    asks.metadata.insert("costCentre".to_owned(), "cc-7".to_owned());
+    assert_eq!(
+        decide(&policy, &asks).unwrap_err().code(),
+        "metadata_required"
+    );
+    asks.metadata
+        .insert("costCentre".to_owned(), "cc-7".to_owned());
     asks.metadata.insert("owner".to_owned(), String::new());
-    assert_eq!(decide(&policy, &asks).unwrap_err().code(), "metadata_required");
+    assert_eq!(
+        decide(&policy, &asks).unwrap_err().code(),
+        "metadata_required"
+    );
     asks.metadata.insert("owner".to_owned(), "web".to_owned());
     decide(&policy, &asks).unwrap();
-    asks.metadata.insert("costCentre".to_owned(), "7".to_owned());
-    assert_eq!(decide(&policy, &asks).unwrap_err().code(), "metadata_required");
+    asks.metadata
+        .insert("costCentre".to_owned(), "7".to_owned());
+    assert_eq!(
+        decide(&policy, &asks).unwrap_err().code(),
+        "metadata_required"
+    );
 }
 
 #[test]
@@ -255,7 +345,9 @@ fn a_file_is_refused_whole_with_every_problem_at_its_place() {
         ("rules.yaml:15:42: rules[2].ttl.jitterPercent: is 51", ""),
     ] {
         assert!(
-            found.iter().any(|it| it.starts_with(start) && it.contains(part)),
+            found
+                .iter()
+                .any(|it| it.starts_with(start) && it.contains(part)),
             "{start:?} {part:?} in {found:#?}"
         );
     }
@@ -266,21 +358,46 @@ fn a_file_is_refused_whole_with_every_problem_at_its_place() {
 fn what_is_misspelt_doubled_or_of_another_type_is_refused_at_its_place() {
     let rule = "schemaVersion: 1\nrules:\n- id: a\n  effect: deny\n";
     for (text, wanted) in [
-        (format!("{rule}  when: {{}}\n  whn: {{}}\n"), "rules.yaml:6:3: rules[0]"),
-        (format!("{rule}  when: {{slectors: []}}\n"), "rules.yaml:5:10: rules[0].when"),
-        (format!("{rule}  when: {{}}\n  when: {{}}\n"), "rules.yaml:6:3"),
+        (
+            format!("{rule}  when: {{}}\n  whn: {{}}\n"),
+            "rules.yaml:6:3: rules[0]",
+        ),
+        (
+            format!("{rule}  when: {{slectors: []}}\n"),
+            "rules.yaml:5:10: rules[0].when",
+        ),
+        (
+            format!("{rule}  when: {{}}\n  when: {{}}\n"),
+            "rules.yaml:6:3",
+        ),
         (rule.to_owned(), "rules.yaml:4:3: rules[0]"),
-        (format!("{rule}  when: []\n"), "rules.yaml:5:9: rules[0].when"),
+        (
+            format!("{rule}  when: []\n"),
+            "rules.yaml:5:9: rules[0].when",
+        ),
         ("rules: []\n".to_owned(), "rules.yaml:1:1"),
-        ("schemaVersion: 1\nrules: {}\n".to_owned(), "rules.yaml:2:8: rules"),
-        ("schemaVersion: 1\nrules: []\n---\na: 1\n".to_owned(), "rules.yaml:4:1: multiple YAML documents"),
+        (
+            "schemaVersion: 1\nrules: {}\n".to_owned(),
+            "rules.yaml:2:8: rules",
+        ),
+        (
+            "schemaVersion: 1\nrules: []\n---\na: 1\n".to_owned(),
+            "rules.yaml:4:1: multiple YAML documents",
+        ),
         (String::new(), "rules.yaml"),
         ("a: [".to_owned(), "rules.yaml:1"),
-        (format!("# {}\n", "x".repeat(MAX_FILE_BYTES)), "rules.yaml: is "),
+        (
+            format!("# {}\n", "x".repeat(MAX_FILE_BYTES)),
+            "rules.yaml: is ",
+        ),
     ] {
         let found = problems(&text);
         assert_eq!(found.len(), 1, "{text:.200}");
-        assert!(found[0].starts_with(wanted), "{:?} for {text:.200}", found[0]);
+        assert!(
+            found[0].starts_with(wanted),
+            "{:?} for {text:.200}",
+            found[0]
+        );
     }
 }
 
@@ -292,7 +409,9 @@ fn ids_are_unique_and_those_of_the_built_in_rules_are_taken() {
     assert!(twice[0].contains("line 3"), "{twice:?}");
     let taken = problems(&file(deny("builtin/x")));
     assert!(taken[0].contains("are taken"), "{taken:?}");
-    let many = problems(&file((0..=MAX_RULES).map(|n| deny(&format!("r{n}"))).collect()));
+    let many = problems(&file(
+        (0..=MAX_RULES).map(|n| deny(&format!("r{n}"))).collect(),
+    ));
     assert!(many[0].contains("limit is 1000"), "{many:?}");
 }
 
@@ -323,17 +442,25 @@ fn templates_cannot_be_made_to_leave_their_place() {
 #[test]
 fn lints_find_what_can_hardly_be_meant() {
     let allow = |id: &str, when: &str, path: &str| {
-        format!("- id: {id}\n  effect: allow\n  when: {when}\n  spiffeId: \"spiffe://{{trustDomain}}/{path}\"\n")
+        format!(
+            "- id: {id}\n  effect: allow\n  when: {when}\n  spiffeId: \"spiffe://{{trustDomain}}/{path}\"\n"
+        )
     };
     let deny = |id: &str, when: &str| format!("- id: {id}\n  effect: deny\n  when: {when}\n");
     let found = |rules: String| -> Vec<String> {
         let findings = lint(&compile(&rules));
-        findings.iter().map(|it| format!("{} {}", it.rule, it.code)).collect()
+        findings
+            .iter()
+            .map(|it| format!("{} {}", it.rule, it.code))
+            .collect()
     };
     let ns = "{selectors: [\"k8s:ns:*\"]}";
     assert_eq!(found(allow("a", ns, "ns/{k8s.ns}")), Vec::<String>::new());
     assert_eq!(
-        found(allow("a", ns, "a") + &allow("b", "{proof: [k8s_token], selectors: [\"k8s:ns:x\"]}", "b")),
+        found(
+            allow("a", ns, "a")
+                + &allow("b", "{proof: [k8s_token], selectors: [\"k8s:ns:x\"]}", "b")
+        ),
         ["b shadowed"]
     );
     assert_eq!(
@@ -349,7 +476,11 @@ fn lints_find_what_can_hardly_be_meant() {
         "{selectors: [\"k8s:ns:a\"], not: {selectors: [\"k8s:*\"]}}",
         "{any: [{not: {}}, {proof: [operator], all: [{proof: [join_token]}]}]}",
     ] {
-        assert_eq!(found(allow("a", never, "a")), ["a never-matches"], "{never}");
+        assert_eq!(
+            found(allow("a", never, "a")),
+            ["a never-matches"],
+            "{never}"
+        );
     }
     assert_eq!(
         found(allow("a", ns, "{k8s.nss}")),
@@ -357,8 +488,15 @@ fn lints_find_what_can_hardly_be_meant() {
     );
     assert_eq!(
         found(
-            allow("a", "{selectors: [\"k8s:ns:x\", \"k8s:sa:*\"]}", "ns/x/sa/{k8s.sa}")
-                + &allow("b", "{selectors: [\"k8s:ns:y\", \"k8s:sa:*\"]}", "ns/x/sa/{k8s.sa}")
+            allow(
+                "a",
+                "{selectors: [\"k8s:ns:x\", \"k8s:sa:*\"]}",
+                "ns/x/sa/{k8s.sa}"
+            ) + &allow(
+                "b",
+                "{selectors: [\"k8s:ns:y\", \"k8s:sa:*\"]}",
+                "ns/x/sa/{k8s.sa}"
+            )
         ),
         ["b overlapping-ids"]
     );
@@ -379,11 +517,21 @@ fn each_rule_explains_its_first_condition_that_fails() {
         jitter: 0,
     };
     let traces = policy.explain(&k8s(), &limits);
-    let unmet: Vec<_> = traces.iter().map(|trace| trace.unmet.clone().unwrap()).collect();
+    let unmet: Vec<_> = traces
+        .iter()
+        .map(|trace| trace.unmet.clone().unwrap())
+        .collect();
     assert_eq!(unmet[0].path, "when.selectors[0]");
-    assert_eq!((unmet[0].wanted.as_str(), unmet[0].seen.as_str()), ("k8s:ns:shop", "k8s:ns:payments"));
+    assert_eq!(
+        (unmet[0].wanted.as_str(), unmet[0].seen.as_str()),
+        ("k8s:ns:shop", "k8s:ns:payments")
+    );
     assert_eq!(unmet[1].path, "when.any");
-    assert!(unmet[1].seen.contains("no selector of type oidc"), "{:?}", unmet[1]);
+    assert!(
+        unmet[1].seen.contains("no selector of type oidc"),
+        "{:?}",
+        unmet[1]
+    );
 }
 
 #[test]
@@ -414,7 +562,10 @@ fn a_dry_run_says_who_gains_and_who_loses() {
     assert_eq!((gained[0].kind, gained[0].requests), (ChangeKind::Gains, 2));
     assert!(compare(&old, &old, &requests, &limits).is_empty());
     let shorter = with("  ttl: {default: 60s}\n");
-    assert_eq!(compare(&old, &shorter, &requests, &limits)[0].kind, ChangeKind::Differs);
+    assert_eq!(
+        compare(&old, &shorter, &requests, &limits)[0].kind,
+        ChangeKind::Differs
+    );
 }
 
 #[test]
@@ -426,14 +577,23 @@ fn cases_compare_only_what_they_expect() {
         - name: none\n  request: {proof: oidc, key: rsa-2048}\n  expect: {effect: deny, code: no_rule}\n";
     let file = CaseFile::read("cases.yaml", text).unwrap();
     let reports = run_cases(&file, &with(""));
-    let differences: Vec<_> = reports.iter().map(|report| report.differences.clone()).collect();
+    let differences: Vec<_> = reports
+        .iter()
+        .map(|report| report.differences.clone())
+        .collect();
     assert_eq!(differences, [vec![], vec!["effect"], vec![]]);
     assert_eq!(reports[1].line, 6);
     assert!(!reports[1].rules.is_empty());
     for (bad, wanted) in [
         (text.replace("key: rsa-2048", "key: rsa-1"), "rsa-1"),
-        (text.replace("expect: {effect: deny", "expect: {effct: deny"), "effct"),
-        (text.replace("trustDomain: example.org", "trustDomain: A b"), "trustDomain"),
+        (
+            text.replace("expect: {effect: deny", "expect: {effct: deny"),
+            "effct",
+        ),
+        (
+            text.replace("trustDomain: example.org", "trustDomain: A b"),
+            "trustDomain",
+        ),
         ("cases: []".to_owned(), "is empty"),
     ] {
         let problems = CaseFile::read("cases.yaml", &bad).unwrap_err();
@@ -457,7 +617,14 @@ fn facts_survive_being_written_and_read() {
 fn the_schema_describes_what_is_read() {
     let schema = schema::json_schema();
     let text = schema.to_string();
-    for field in ["schemaVersion", "builtinRules", "spiffeId", "requireMetadata", "jitterPercent", "wildcardNames"] {
+    for field in [
+        "schemaVersion",
+        "builtinRules",
+        "spiffeId",
+        "requireMetadata",
+        "jitterPercent",
+        "wildcardNames",
+    ] {
         assert!(text.contains(field), "{field}");
     }
     assert!(!text.contains("At_"), "{text}");

@@ -6,15 +6,18 @@ use std::str::FromStr;
 
 use identity::pem;
 use identity::x509::{SignatureAlgorithm, VerifySignature as _};
-use x509_parser::asn1_rs::{Any, Oid, Tag};
+use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::oid_registry as oid;
-use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _, GeneralName, ParsedExtension};
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _};
+use x509_parser::x509::X509Version;
 
-use crate::crypto::{AwsLcVerifier, EcCurve, sha256_hex};
+use self::key::{ED25519_IDENTIFIER, key_type};
+use self::wishes::check_wishes;
+use crate::crypto::{AwsLcVerifier, sha256_hex};
+
+mod key;
+mod wishes;
 
 /// A CSR whose self-signature verified; all that is kept of it is the public key, and the DNS names
 /// asked for, which count only where an issuance rule allows them by name.
@@ -291,77 +294,6 @@ const fn identifier_der(algorithm: SignatureAlgorithm) -> Option<&'static [u8]> 
     })
 }
 
-fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
-    let (key_type, identifier): (_, &[u8]) = match EcCurve::of(spki) {
-        Some(curve) => {
-            let (key_type, coordinate, identifier): (_, _, &[u8]) = match curve {
-                EcCurve::P256 => (KeyType::EcdsaP256, 32, P256_IDENTIFIER),
-                EcCurve::P384 => (KeyType::EcdsaP384, 48, P384_IDENTIFIER),
-            };
-            // Only the uncompressed form of a point (SEC 1 §2.3.3): peers refuse the other.
-            let point = &spki.subject_public_key.data;
-            if point.len() != 2 * coordinate + 1 || point.first() != Some(&4) {
-                return Err(CsrError::UnsupportedKey);
-            }
-            (key_type, identifier)
-        }
-        None if spki.algorithm.algorithm == oid::OID_SIG_ED25519 => {
-            if spki.subject_public_key.data.len() != 32 {
-                return Err(CsrError::UnsupportedKey);
-            }
-            (KeyType::Ed25519, ED25519_IDENTIFIER)
-        }
-        None => (rsa(spki)?, RSA_IDENTIFIER),
-    };
-    // The key is copied into the certificate as it is, so it must be the one DER of it.
-    if !has_identifier(spki.raw, identifier) || spki.subject_public_key.unused_bits != 0 {
-        return Err(CsrError::Malformed {
-            problem: "its key is not written as DER, or its algorithm has other parameters",
-        });
-    }
-    Ok(key_type)
-}
-
-fn rsa(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
-    let Ok(PublicKey::RSA(key)) = spki.parsed() else {
-        return Err(CsrError::UnsupportedKey);
-    };
-    if spki.algorithm.algorithm != oid::OID_PKCS1_RSAENCRYPTION {
-        return Err(CsrError::UnsupportedKey);
-    }
-    // A positive INTEGER with the top bit set has a zero octet before it; without, it is negative.
-    let is_negative = |number: &[u8]| number.first().is_some_and(|first| *first >= 0x80);
-    if is_negative(key.modulus) || is_negative(key.exponent) {
-        return Err(CsrError::Malformed {
-            problem: "its RSA key has a negative number",
-        });
-    }
-    let bits = key.key_size();
-    if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-        return Err(CsrError::RsaLength { bits });
-    }
-    let is_even = |number: &[u8]| number.last().is_none_or(|last| last % 2 == 0);
-    if is_even(key.modulus) {
-        return Err(CsrError::Malformed {
-            problem: "its RSA modulus is even",
-        });
-    }
-    if is_even(key.exponent) || !key.try_exponent().is_ok_and(|e| e >= MIN_RSA_EXPONENT) {
-        return Err(CsrError::RsaExponent);
-    }
-    Ok(KeyType::Rsa { bits })
-}
-
-/// Whether a SubjectPublicKeyInfo begins with this very algorithm identifier.
-fn has_identifier(spki_der: &[u8], identifier: &[u8]) -> bool {
-    let Ok(([], outer)) = Any::from_der(spki_der) else {
-        return false;
-    };
-    let key = outer.data.strip_prefix(identifier).map(Any::from_der);
-    outer.header.tag() == Tag::Sequence
-        && matches!(key, Some(Ok(([], key))) if key.header.tag() == Tag::BitString)
-}
-
 fn refuse_weak_digest(algorithm: &AlgorithmIdentifier<'_>) -> Result<(), CsrError> {
     let oid = &algorithm.algorithm;
     let digest = if *oid == oid::OID_PKCS1_MD5WITHRSAENC {
@@ -409,89 +341,13 @@ pub(crate) fn signature_algorithm(
     .find_map(|(known, algorithm)| (known == *oid).then_some(algorithm))
 }
 
-/// Looks at the extensions asked for, to refuse what no honest workload asks for; gives the DNS
-/// names among them.
-fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<Vec<String>, CsrError> {
-    let malformed = |problem| CsrError::Malformed { problem };
-    let attributes = request.certification_request_info.attributes();
-    // RFC 2986 §4.1: attributes are a SET, and each of those known here has one value.
-    if has_twin(attributes.iter().map(|attribute| &attribute.oid)) {
-        return Err(malformed("it has an attribute twice"));
-    }
-    let mut names = 0_usize;
-    let mut dns_names = Vec::new();
-    let wishes = attributes
-        .iter()
-        .filter_map(|attribute| match attribute.parsed_attribute() {
-            ParsedCriAttribute::ExtensionRequest(wishes) => Some(&wishes.extensions),
-            _ => None,
-        });
-    for extensions in wishes {
-        if has_twin(extensions.iter().map(|extension| &extension.oid)) {
-            return Err(malformed("it asks for an extension twice"));
-        }
-        for extension in extensions {
-            match extension.parsed_extension() {
-                ParsedExtension::BasicConstraints(wish) if wish.ca => {
-                    return Err(CsrError::AsksForCa { asked: "CA:TRUE" });
-                }
-                ParsedExtension::KeyUsage(wish) if wish.key_cert_sign() => {
-                    return Err(CsrError::AsksForCa {
-                        asked: "keyCertSign",
-                    });
-                }
-                ParsedExtension::KeyUsage(wish) if wish.crl_sign() => {
-                    return Err(CsrError::AsksForCa { asked: "cRLSign" });
-                }
-                ParsedExtension::SubjectAlternativeName(wish) => {
-                    names = names.saturating_add(wish.general_names.len());
-                    dns_names.extend(wish.general_names.iter().filter_map(|name| match name {
-                        GeneralName::DNSName(name) => Some((*name).to_owned()),
-                        _ => None,
-                    }));
-                }
-                ParsedExtension::ParseError { .. } => {
-                    return Err(malformed("an extension asked for is malformed"));
-                }
-                _ => {}
-            }
-        }
-    }
-    if names > MAX_NAMES {
-        return Err(CsrError::TooManyNames { found: names });
-    }
-    Ok(dns_names)
-}
-
-/// Whether one of them is there twice. A request is short, and so is the list.
-fn has_twin<'a, 'b: 'a>(oids: impl Iterator<Item = &'a Oid<'b>>) -> bool {
-    let mut seen = std::collections::HashSet::new();
-    oids.into_iter().any(|oid| !seen.insert(oid.as_bytes()))
-}
-
 /// Longest CSR looked at, in bytes of PEM or DER; an RSA-8192 request with names stays below half.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
 /// Shortest RSA modulus certified, in bits.
 pub const MIN_RSA_BITS: usize = 2048;
 /// Longest RSA modulus certified, in bits; a longer one only costs its verifiers time.
 pub const MAX_RSA_BITS: usize = 8192;
-/// Least public exponent of an RSA key: F4, as NIST SP 800-56B §6.2 demands.
-const MIN_RSA_EXPONENT: u64 = 65_537;
 /// Most names a CSR may ask for. Few or none of them count; a flood of them is a probe.
 pub const MAX_NAMES: usize = 16;
 /// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
 const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";
-/// id-ecPublicKey with secp256r1 (RFC 5480 §2.1.1).
-const P256_IDENTIFIER: &[u8] = &[
-    0x30, 19, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7,
-];
-/// id-ecPublicKey with secp384r1 (RFC 5480 §2.1.1).
-const P384_IDENTIFIER: &[u8] = &[
-    0x30, 16, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 34,
-];
-/// rsaEncryption with NULL (RFC 3279 §2.3.1: "The parameters field MUST have ASN.1 type NULL").
-const RSA_IDENTIFIER: &[u8] = &[
-    0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0,
-];
-/// id-Ed25519 (RFC 8410 §3), of keys and of signatures.
-const ED25519_IDENTIFIER: &[u8] = &[0x30, 5, 6, 3, 0x2b, 101, 112];

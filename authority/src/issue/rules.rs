@@ -71,12 +71,22 @@ impl LiveRules {
     #[must_use]
     pub fn current(&self) -> Arc<LoadedRules> {
         // Nothing panics while it holds the lock, which is held for a pointer's copy.
-        Arc::clone(&self.0.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .0
+                .current
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Puts `rules` in force.
     pub fn replace(&self, rules: LoadedRules) {
-        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self
+            .0
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
         self.0.reloads.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -69,7 +69,10 @@ mod tests {
             kind: Some(Kind::StringValue(text.to_owned())),
         };
         Struct {
-            fields: pairs.iter().map(|(k, v)| ((*k).to_owned(), value(v))).collect(),
+            fields: pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), value(v)))
+                .collect(),
         }
     }
 
@@ -81,7 +84,10 @@ mod tests {
         headers.insert("authorization", "Join secret".parse().unwrap());
         let asked = fields(&[("owner", "c"), (IMPERSONATED_IDENTITY, "spiffe://x/y")]);
         let found = of_request(Some(&asked), of_headers(&headers));
-        let pairs: Vec<_> = found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let pairs: Vec<_> = found
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         assert_eq!(pairs, [("owner", "c"), ("team", "b")]);
     }
 
@@ -90,7 +96,8 @@ mod tests {
         let long = "x".repeat(MAX_VALUE + 1);
         let asked = fields(&[("a", &long), ("b c", "x"), ("d", "x\ny"), ("", "x")]);
         assert!(of_request(Some(&asked), BTreeMap::new()).is_empty());
-        let many: Vec<(String, String)> = (0..40).map(|n| (format!("k{n}"), "v".to_owned())).collect();
+        let many: Vec<(String, String)> =
+            (0..40).map(|n| (format!("k{n}"), "v".to_owned())).collect();
         let many: Vec<(&str, &str)> = many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let found = of_request(Some(&fields(&many)), BTreeMap::new());
         assert_eq!(found.len(), MAX_KEYS);

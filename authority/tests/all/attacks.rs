@@ -101,7 +101,10 @@ async fn an_ed25519_key_is_for_rules_that_name_it() {
     let authority = Authority::start().await;
     let agent = authority.agent(AGENT).await;
     let text = csr(&key_of(&PKCS_ED25519));
-    assert_eq!(VerifiedCsr::parse_pem(&text).unwrap().key_type(), KeyType::Ed25519);
+    assert_eq!(
+        VerifiedCsr::parse_pem(&text).unwrap().key_type(),
+        KeyType::Ed25519
+    );
     let refused = authority
         .ask(&agent, &key(), &Ask::csr(text))
         .await
@@ -109,7 +112,11 @@ async fn an_ed25519_key_is_for_rules_that_name_it() {
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     let refusal = authority.refusal().await;
     assert_eq!(refusal.code, "key_not_allowed");
-    assert!(refusal.detail.contains("builtin/renewal"), "{}", refusal.detail);
+    assert!(
+        refusal.detail.contains("builtin/renewal"),
+        "{}",
+        refusal.detail
+    );
 }
 
 fn attacks() -> Vec<(&'static str, String, &'static str)> {
@@ -293,17 +300,28 @@ fn crafted() -> Vec<(&'static str, String, &'static str)> {
     let wish = |oid: &[u8], content: &[u8]| {
         let extension = der(0x30, &[&der(6, oid), &der(4, content)[..]].concat());
         let all = der(0x30, &extension);
-        der(0x30, &[&der(6, &EXTENSION_REQUEST), &der(0x31, &all)[..]].concat())
+        der(
+            0x30,
+            &[&der(6, &EXTENSION_REQUEST), &der(0x31, &all)[..]].concat(),
+        )
     };
     let usage = wish(&[0x55, 0x1d, 15], &[3, 2, 7, 0x80]);
     let names = wish(&[0x55, 0x1d, 17], &[0x30, 4, 0x82, 2, b'a', b'b']);
-    let one_usage = der(0x30, &[&der(6, &[0x55, 0x1d, 15])[..], &der(4, &[3, 2, 7, 0x80])].concat());
+    let one_usage = der(
+        0x30,
+        &[&der(6, &[0x55, 0x1d, 15])[..], &der(4, &[3, 2, 7, 0x80])].concat(),
+    );
     let both = der(0x30, &one_usage.repeat(2));
-    let twice_inside =
-        der(0x30, &[&der(6, &EXTENSION_REQUEST), &der(0x31, &both)[..]].concat());
+    let twice_inside = der(
+        0x30,
+        &[&der(6, &EXTENSION_REQUEST), &der(0x31, &both)[..]].concat(),
+    );
     let rsa = |modulus: &[u8], exponent: &[u8], identifier: &[u8]| {
         let numbers = der(0x30, &[&der(2, modulus)[..], &der(2, exponent)].concat());
-        let spki = der(0x30, &[identifier, &der(3, &[&[0], &numbers[..]].concat())].concat());
+        let spki = der(
+            0x30,
+            &[identifier, &der(3, &[&[0], &numbers[..]].concat())].concat(),
+        );
         unsigned(&spki)
     };
     let positive = |length: usize| [&[0, 0xc5][..], &vec![0x11; length - 1]].concat();
@@ -311,15 +329,47 @@ fn crafted() -> Vec<(&'static str, String, &'static str)> {
     let mut negative = positive(256);
     negative.remove(0);
     vec![
-        ("an attribute twice", signed(&[usage.clone(), names].concat()), "csr_malformed"),
-        ("an attribute twice, alike", signed(&usage.repeat(2)), "csr_malformed"),
+        (
+            "an attribute twice",
+            signed(&[usage.clone(), names].concat()),
+            "csr_malformed",
+        ),
+        (
+            "an attribute twice, alike",
+            signed(&usage.repeat(2)),
+            "csr_malformed",
+        ),
         ("an extension twice", signed(&twice_inside), "csr_malformed"),
-        ("RSA-16384", rsa(&positive(2048), &f4, &RSA), "csr_rsa_length"),
-        ("a negative modulus", rsa(&negative, &f4, &RSA), "csr_malformed"),
-        ("a negative exponent", rsa(&positive(256), &[0x81, 0, 1], &RSA), "csr_malformed"),
-        ("an even modulus", rsa(&[&positive(255)[..], &[2]].concat(), &f4, &RSA), "csr_malformed"),
-        ("exponent 1", rsa(&positive(256), &[1], &RSA), "csr_rsa_exponent"),
-        ("an even exponent", rsa(&positive(256), &[2, 0, 0], &RSA), "csr_rsa_exponent"),
+        (
+            "RSA-16384",
+            rsa(&positive(2048), &f4, &RSA),
+            "csr_rsa_length",
+        ),
+        (
+            "a negative modulus",
+            rsa(&negative, &f4, &RSA),
+            "csr_malformed",
+        ),
+        (
+            "a negative exponent",
+            rsa(&positive(256), &[0x81, 0, 1], &RSA),
+            "csr_malformed",
+        ),
+        (
+            "an even modulus",
+            rsa(&[&positive(255)[..], &[2]].concat(), &f4, &RSA),
+            "csr_malformed",
+        ),
+        (
+            "exponent 1",
+            rsa(&positive(256), &[1], &RSA),
+            "csr_rsa_exponent",
+        ),
+        (
+            "an even exponent",
+            rsa(&positive(256), &[2, 0, 0], &RSA),
+            "csr_rsa_exponent",
+        ),
         (
             "an exponent of 80 bits",
             rsa(&positive(256), &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1], &RSA),
@@ -350,7 +400,10 @@ fn unsigned(spki: &[u8]) -> String {
 }
 
 fn info(spki: &[u8], attributes: &[u8]) -> Vec<u8> {
-    der(0x30, &[&[2, 1, 0, 0x30, 0][..], spki, &der(0xa0, attributes)].concat())
+    der(
+        0x30,
+        &[&[2, 1, 0, 0x30, 0][..], spki, &der(0xa0, attributes)].concat(),
+    )
 }
 
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -463,5 +516,9 @@ subjectAltName = URI:spiffe://cluster.local/ns/default/sa/admin
 /// pkcs-9-at-extensionRequest (RFC 2985 §5.4.2).
 const EXTENSION_REQUEST: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 9, 14];
 const ECDSA_SHA256: [u8; 12] = [0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
-const RSA_SHA256: [u8; 15] = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 11, 5, 0];
-const RSA: [u8; 15] = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0];
+const RSA_SHA256: [u8; 15] = [
+    0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 11, 5, 0,
+];
+const RSA: [u8; 15] = [
+    0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0,
+];

@@ -45,7 +45,11 @@ async fn client(authority: &Authority) -> IssuanceServiceClient<Channel> {
 
 async fn in_force(authority: &Authority) -> GetRulesResponse {
     let mut client = client(authority).await;
-    client.get_rules(GetRulesRequest {}).await.unwrap().into_inner()
+    client
+        .get_rules(GetRulesRequest {})
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 /// The last requests; noting one is nobody's business, so it may come a moment later.
@@ -92,14 +96,20 @@ async fn a_deny_rule_of_the_file_wins_over_an_entry_and_is_on_record() {
     let agent = authority.agent(AGENT).await;
     authority.entry(AGENT, SLEEP, 0).await;
     authority.entry(AGENT, HTTPBIN, 0).await;
-    let refused = authority.ask(&agent, &key(), &Ask::id(SLEEP)).await.unwrap_err();
+    let refused = authority
+        .ask(&agent, &key(), &Ask::id(SLEEP))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert_eq!(refused.message(), "denied_by_rule");
     let refusal = authority.refusal().await;
     assert_eq!(refusal.code, "denied_by_rule");
     assert!(refusal.detail.contains("no-sleep"), "{}", refusal.detail);
     // The built-in rules follow those of the file.
-    authority.ask(&agent, &key(), &Ask::id(HTTPBIN)).await.unwrap();
+    authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap();
     let rules: Vec<(bool, String)> = noted(&authority, 3)
         .await
         .into_iter()
@@ -117,15 +127,24 @@ async fn a_deny_rule_of_the_file_wins_over_an_entry_and_is_on_record() {
 async fn no_rule_of_a_file_gives_away_what_entries_and_tokens_decide() {
     let everybody = "schemaVersion: 1\nbuiltinRules: none\nrules:\n- id: all\n  effect: allow\n  when: {}\n  \
         spiffeId: \"{requested}\"\n- id: own\n  effect: allow\n  when: {}\n  spiffeId: \"{caller}\"\n";
-    let fixed = everybody.replace("{requested}", "spiffe://{trustDomain}/ns/default/sa/httpbin");
+    let fixed = everybody.replace(
+        "{requested}",
+        "spiffe://{trustDomain}/ns/default/sa/httpbin",
+    );
     let (authority, _) = with_rules(&fixed).await;
     let token = authority.token(AGENT).await;
-    let refused = authority.join(&token, &key(), &Ask::default()).await.unwrap_err();
+    let refused = authority
+        .join(&token, &key(), &Ask::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.message(), "token_bound_elsewhere");
 
     let (authority, _) = with_rules(&everybody.replace("{requested}", "{caller}")).await;
     let agent = authority.agent(AGENT).await;
-    let refused = authority.ask(&agent, &key(), &Ask::id(HTTPBIN)).await.unwrap_err();
+    let refused = authority
+        .ask(&agent, &key(), &Ask::id(HTTPBIN))
+        .await
+        .unwrap_err();
     assert_eq!(refused.message(), "not_parented");
 }
 
@@ -134,11 +153,17 @@ async fn a_file_without_the_built_in_rules_allows_what_it_says_alone() {
     let rules = "schemaVersion: 1\nbuiltinRules: none\nrules: []\n";
     let (authority, _) = with_rules(rules).await;
     let token = authority.token(AGENT).await;
-    let refused = authority.join(&token, &key(), &Ask::default()).await.unwrap_err();
+    let refused = authority
+        .join(&token, &key(), &Ask::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.message(), "no_rule");
     // The authority's own certificates need no rule: it serves, after all.
     let own = authority.certificates().await;
-    assert!(own.iter().all(|certificate| certificate.proof == "authority"));
+    assert!(
+        own.iter()
+            .all(|certificate| certificate.proof == "authority")
+    );
 }
 
 #[tokio::test]
@@ -184,19 +209,32 @@ rules:
     }
     assert!(!said.contains("Client Authentication"), "{said}");
 
-    let refused = issue(&authority, ingress, csr_for(&["evil.example.org"], &key)).await.unwrap_err();
+    let refused = issue(&authority, ingress, csr_for(&["evil.example.org"], &key))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     assert!(refused.message().contains("evil.example.org"), "{refused}");
     let refused = issue(&authority, ingress, csr(&key)).await.unwrap_err();
-    assert_eq!(authority.refusal().await.code, "dns_name_missing", "{refused}");
+    assert_eq!(
+        authority.refusal().await.code,
+        "dns_name_missing",
+        "{refused}"
+    );
 
-    let leaf = issue(&authority, egress, csr_for(&["shop.example.org"], &key)).await.unwrap();
+    let leaf = issue(&authority, egress, csr_for(&["shop.example.org"], &key))
+        .await
+        .unwrap();
     let said = text(&authority, &leaf);
-    assert!(said.contains("TLS Web Client Authentication") && !said.contains("Server Auth"), "{said}");
+    assert!(
+        said.contains("TLS Web Client Authentication") && !said.contains("Server Auth"),
+        "{said}"
+    );
     assert!(!said.contains("DNS:"), "{said}");
 
     let files = "spiffe://cluster.local/ns/edge/sa/files";
-    let leaf = issue(&authority, files, csr(&key_of(&PKCS_ED25519))).await.unwrap();
+    let leaf = issue(&authority, files, csr(&key_of(&PKCS_ED25519)))
+        .await
+        .unwrap();
     assert!(text(&authority, &leaf).contains("ED25519"));
     assert_eq!(parse(&leaf).id().to_string(), files);
 }
@@ -219,7 +257,10 @@ rules:
         let leaf = issue(&authority, HTTPBIN, csr(&key())).await.unwrap();
         lives.insert(parse(&leaf).validity().not_after.secs_since(now));
     }
-    assert!(lives.iter().all(|life| (28_800..=36_000).contains(life)), "{lives:?}");
+    assert!(
+        lives.iter().all(|life| (28_800..=36_000).contains(life)),
+        "{lives:?}"
+    );
     assert!(lives.len() > 8, "{lives:?}");
 }
 
@@ -267,7 +308,10 @@ async fn a_bad_file_keeps_the_authority_from_starting() {
 async fn requests_are_noted_as_rules_saw_them_and_without_secrets() {
     let (authority, _) = with_rules(NO_SLEEP).await;
     let token = authority.token(AGENT).await;
-    authority.join(&token, &key(), &Ask::default()).await.unwrap();
+    authority
+        .join(&token, &key(), &Ask::default())
+        .await
+        .unwrap();
     let noted = noted(&authority, 1).await;
     assert!(!noted[0].facts_json.contains(&token));
     let facts: Facts = serde_json::from_str(&noted[0].facts_json).unwrap();

@@ -19,7 +19,9 @@ pub(crate) enum IssuanceCommand {
     /// Dry run: who would gain and who would lose a certificate by other rules
     Diff(IssuanceDiffArgs),
     /// The last requests of a running authority, one JSON document a line (for `diff --requests`)
-    #[command(after_help = "Example:\n  countersign issuance requests --last 5000 > requests.ndjson")]
+    #[command(
+        after_help = "Example:\n  countersign issuance requests --last 5000 > requests.ndjson"
+    )]
     Requests {
         #[command(flatten)]
         admin: AdminArgs,
@@ -28,7 +30,9 @@ pub(crate) enum IssuanceCommand {
         last: u32,
     },
     /// The rules in force at a running authority
-    #[command(after_help = "Examples:\n  countersign issuance show\n  countersign issuance show --text > rules.yaml")]
+    #[command(
+        after_help = "Examples:\n  countersign issuance show\n  countersign issuance show --text > rules.yaml"
+    )]
     Show {
         #[command(flatten)]
         admin: AdminArgs,
@@ -143,7 +147,12 @@ pub(crate) struct IssuanceDiffArgs {
     #[command(flatten)]
     pub(crate) admin: AdminArgs,
     /// How many requests of the running authority, at most 10,000
-    #[arg(long, default_value_t = 1000, value_name = "COUNT", conflicts_with = "requests")]
+    #[arg(
+        long,
+        default_value_t = 1000,
+        value_name = "COUNT",
+        conflicts_with = "requests"
+    )]
     pub(crate) last: u32,
     /// A file of requests, one JSON document a line
     #[arg(long, value_name = "FILE")]

@@ -29,9 +29,7 @@ pub(crate) async fn run(command: IssuanceCommand) -> Result<(), Failure> {
             text,
         } => live::show(&admin, output.output, text).await,
         IssuanceCommand::Builtin => output::line(BUILTIN_TEXT.trim_end()),
-        IssuanceCommand::Schema => {
-            output::object(Format::Json, &schema::json_schema(), Vec::new())
-        }
+        IssuanceCommand::Schema => output::object(Format::Json, &schema::json_schema(), Vec::new()),
     }
 }
 

@@ -20,7 +20,11 @@ pub(super) fn gives(
     let id = match &raw.spiffe_id {
         Some(text) => id_source(text, &format!("{path}.spiffeId"), problems),
         None => {
-            problems.at(at, &format!("{path}.spiffeId"), "is required of an allow rule");
+            problems.at(
+                at,
+                &format!("{path}.spiffeId"),
+                "is required of an allow rule",
+            );
             None
         }
     };
@@ -92,7 +96,10 @@ fn id_source(text: &At<String>, path: &str, problems: &mut Problems<'_>) -> Opti
             return None;
         }
     };
-    let problem = if template.variables().any(|name| matches!(name, "requested" | "caller")) {
+    let problem = if template
+        .variables()
+        .any(|name| matches!(name, "requested" | "caller"))
+    {
         "{requested} and {caller} stand for a whole identity, and must stand alone"
     } else if !text.value.starts_with("spiffe://{trustDomain}/") {
         "does not begin with spiffe://{trustDomain}/"
@@ -112,7 +119,9 @@ fn bad_path(template: &Template) -> Option<&'static str> {
         return Some("has a character that no SPIFFE ID has");
     }
     let shape = template.shape();
-    let path = shape.strip_prefix("spiffe://{trustDomain}/").unwrap_or_default();
+    let path = shape
+        .strip_prefix("spiffe://{trustDomain}/")
+        .unwrap_or_default();
     for segment in path.split('/') {
         if segment.is_empty() {
             return Some("has an empty segment");
@@ -127,9 +136,8 @@ fn bad_path(template: &Template) -> Option<&'static str> {
         if segment.contains("**") {
             return Some("has two variables with nothing between them");
         }
-        let is_allowed = |byte: u8| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*')
-        };
+        let is_allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'*');
         if !segment.bytes().all(is_allowed) {
             return Some("has a character that no SPIFFE ID has");
         }
@@ -162,7 +170,10 @@ fn dns_sans(raw: &At<schema::DnsSans>, path: &str, problems: &mut Problems<'_>) 
                     Some(rest) if !text.value.starts_with("*.") => format!("x.{rest}"),
                     _ => sample,
                 };
-                let body = sample.strip_prefix("*.").unwrap_or(&sample).replace('*', "x");
+                let body = sample
+                    .strip_prefix("*.")
+                    .unwrap_or(&sample)
+                    .replace('*', "x");
                 let is_wildcard = sample.starts_with("*.");
                 if !dns::is_name(&body) || is_wildcard && !body.contains('.') {
                     let problem = format!("is no DNS name: {:?}", text.value);
@@ -221,9 +232,7 @@ fn ttl(raw: &At<schema::Ttl>, path: &str, problems: &mut Problems<'_>) -> Ttl {
         seconds("max", max),
         seconds("min", min),
     );
-    let least_above = |low: Option<i64>, high: Option<i64>| {
-        matches!((low, high), (Some(low), Some(high)) if low > high)
-    };
+    let least_above = |low: Option<i64>, high: Option<i64>| matches!((low, high), (Some(low), Some(high)) if low > high);
     if least_above(min, max) || least_above(min, default) || least_above(default, max) {
         problems.at(raw, path, "is not min ≤ default ≤ max");
     }
@@ -274,7 +283,10 @@ fn metadata(
 ) -> Vec<(String, Glob)> {
     let path = format!("{path}.requireMetadata");
     if raw.require_metadata.len() > MAX_METADATA {
-        let problem = format!("has {} keys, limit is {MAX_METADATA}", raw.require_metadata.len());
+        let problem = format!(
+            "has {} keys, limit is {MAX_METADATA}",
+            raw.require_metadata.len()
+        );
         problems.at(at, &path, problem);
     }
     raw.require_metadata
@@ -297,7 +309,9 @@ fn duration(text: &str) -> Option<i64> {
         return None;
     }
     let seconds = digits.parse::<i64>().ok()?.checked_mul(factor)?;
-    (1..=MAX_DAYS * 86_400).contains(&seconds).then_some(seconds)
+    (1..=MAX_DAYS * 86_400)
+        .contains(&seconds)
+        .then_some(seconds)
 }
 
 /// Longest lifetime a rule may name, in days.

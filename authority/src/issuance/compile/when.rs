@@ -25,13 +25,21 @@ pub(super) fn condition(
         parts.push(part("proof", Test::Proof(names)));
     }
     if let Some(selectors) = &raw.selectors {
-        let patterns = texts(selectors, &format!("{path}.selectors"), problems, is_selector);
+        let patterns = texts(
+            selectors,
+            &format!("{path}.selectors"),
+            problems,
+            is_selector,
+        );
         for (index, pattern) in patterns.iter().enumerate() {
             let test = Test::Selector(Glob::new(pattern));
             parts.push(part(&format!("selectors[{index}]"), test));
         }
     }
-    for (field, ids) in [("callerId", &raw.caller_id), ("requestedId", &raw.requested_id)] {
+    for (field, ids) in [
+        ("callerId", &raw.caller_id),
+        ("requestedId", &raw.requested_id),
+    ] {
         if let Some(ids) = ids {
             let ids = texts(ids, &format!("{path}.{field}"), problems, is_id_pattern);
             let ids = ids.iter().map(|id| Glob::path(id)).collect();
@@ -98,7 +106,13 @@ fn nested(
     if let Some(not) = &raw.not {
         let path = format!("{path}.not");
         if !too_deep(not, &path, problems) {
-            let inner = condition(&not.value, &path, &format!("{short}.not"), depth + 1, problems);
+            let inner = condition(
+                &not.value,
+                &path,
+                &format!("{short}.not"),
+                depth + 1,
+                problems,
+            );
             parts.push(Condition {
                 path: format!("{short}.not"),
                 test: Test::Not(Box::new(inner)),
@@ -174,11 +188,7 @@ fn is_id_pattern(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn time_window(
-    raw: &At<schema::TimeWindow>,
-    path: &str,
-    problems: &mut Problems<'_>,
-) -> Window {
+fn time_window(raw: &At<schema::TimeWindow>, path: &str, problems: &mut Problems<'_>) -> Window {
     let mut instant = |field: &str, text: &Option<At<String>>| {
         let text = text.as_ref()?;
         let found = window::instant(&text.value);

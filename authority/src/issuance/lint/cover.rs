@@ -103,7 +103,11 @@ fn clash(one: &Test, other: &Test) -> Option<String> {
         (Test::Selector(one), Test::Selector(other)) => {
             let key = |pattern: &Glob| {
                 let mut parts = pattern.as_str().splitn(3, ':');
-                Some((parts.next()?.to_owned(), parts.next()?.to_owned(), parts.next()?.to_owned()))
+                Some((
+                    parts.next()?.to_owned(),
+                    parts.next()?.to_owned(),
+                    parts.next()?.to_owned(),
+                ))
             };
             let (a, b) = (key(one)?, key(other)?);
             let is_single = SINGLE.contains(&format!("{}:{}", a.0, a.1).as_str());
@@ -125,6 +129,14 @@ const PROOFS_OF: [(&str, &[&str]); 5] = [
 ];
 /// Selectors of which a proof gives one.
 const SINGLE: [&str; 10] = [
-    "k8s:cluster", "k8s:ns", "k8s:sa", "k8s:pod", "k8s:node", "oidc:iss", "oidc:sub",
-    "operator:uid", "unix:uid", "join:id",
+    "k8s:cluster",
+    "k8s:ns",
+    "k8s:sa",
+    "k8s:pod",
+    "k8s:node",
+    "oidc:iss",
+    "oidc:sub",
+    "operator:uid",
+    "unix:uid",
+    "join:id",
 ];

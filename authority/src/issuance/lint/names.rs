@@ -91,8 +91,16 @@ mod tests {
             ("a*c", "abc", true),
             ("", "*", true),
         ] {
-            assert_eq!(meet(one.as_bytes(), other.as_bytes()), wanted, "{one} {other}");
-            assert_eq!(meet(other.as_bytes(), one.as_bytes()), wanted, "{other} {one}");
+            assert_eq!(
+                meet(one.as_bytes(), other.as_bytes()),
+                wanted,
+                "{one} {other}"
+            );
+            assert_eq!(
+                meet(other.as_bytes(), one.as_bytes()),
+                wanted,
+                "{other} {one}"
+            );
         }
     }
 }

@@ -85,7 +85,9 @@ impl ChainFacts {
     /// The number of intermediates below each issuer, the leaf not counted, is its place.
     pub(super) fn path_lengths(&self) -> Outcome {
         for (below, issuer) in self.issuers.iter().enumerate() {
-            let allowed = issuer.path_length.map(|length| usize::try_from(length).unwrap_or(0));
+            let allowed = issuer
+                .path_length
+                .map(|length| usize::try_from(length).unwrap_or(0));
             require(allowed.is_none_or(|length| length >= below), || {
                 format!(
                     "{} allows {} intermediates below it, there are {below}",
@@ -124,7 +126,9 @@ fn issuer(certificate: &CaCertificate) -> Result<IssuerFacts, String> {
                 });
             }
             ParsedExtension::ParseError { .. } => {
-                return Err(format!("an extension of the certificate of {name} does not parse"));
+                return Err(format!(
+                    "an extension of the certificate of {name} does not parse"
+                ));
             }
             ParsedExtension::UnsupportedExtension { .. } if extension.critical => {
                 return Err(format!("{name} has a critical extension that is not known"));

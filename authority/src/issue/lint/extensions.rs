@@ -19,11 +19,16 @@ impl Leaf<'_> {
         let mut seen = BTreeSet::new();
         for extension in self.certificate.extensions() {
             let name = extension.oid.to_id_string();
-            require(seen.insert(name.clone()), || format!("{name} is there twice"))?;
+            require(seen.insert(name.clone()), || {
+                format!("{name} is there twice")
+            })?;
             let is_known = KNOWN.iter().any(|(known, _)| *known == extension.oid);
             require(is_known, || format!("{name} is not part of the profile"))?;
             require(
-                !matches!(extension.parsed_extension(), ParsedExtension::ParseError { .. }),
+                !matches!(
+                    extension.parsed_extension(),
+                    ParsedExtension::ParseError { .. }
+                ),
                 || format!("{name} does not parse"),
             )?;
         }
@@ -37,10 +42,13 @@ impl Leaf<'_> {
                 .iter()
                 .find(|(known, _)| *known == extension.oid)
                 .and_then(|(_, critical)| *critical);
-            require(wanted.is_none_or(|wanted| wanted == extension.critical), || {
-                let is = if extension.critical { "is" } else { "is not" };
-                format!("{} {is} critical", extension.oid)
-            })?;
+            require(
+                wanted.is_none_or(|wanted| wanted == extension.critical),
+                || {
+                    let is = if extension.critical { "is" } else { "is not" };
+                    format!("{} {is} critical", extension.oid)
+                },
+            )?;
         }
         Ok(())
     }
@@ -74,9 +82,7 @@ impl Leaf<'_> {
         } else {
             DIGITAL_SIGNATURE
         };
-        require(flags == wanted, || {
-            format!("it is {}", KeyUsage { flags })
-        })
+        require(flags == wanted, || format!("it is {}", KeyUsage { flags }))
     }
 
     pub(super) fn extended_key_usage(&self) -> Outcome {
@@ -111,9 +117,10 @@ impl Leaf<'_> {
             || *time_stamping
             || *ocsp_signing
             || !other.is_empty();
-        require((*server_auth, *client_auth) == wanted && !has_others, || {
-            format!("serverAuth {server_auth}, clientAuth {client_auth}, others {has_others}")
-        })
+        require(
+            (*server_auth, *client_auth) == wanted && !has_others,
+            || format!("serverAuth {server_auth}, clientAuth {client_auth}, others {has_others}"),
+        )
     }
 
     pub(super) fn key_identifiers(&self) -> Outcome {
@@ -133,7 +140,10 @@ impl Leaf<'_> {
         let authority = authority.ok_or("there is no authority key identifier")?;
         let id = authority.key_identifier.as_ref().map(|id| id.0);
         require(id == Some(issuer.key_id.as_slice()), || {
-            format!("the authority key identifier is not that of {}", issuer.name)
+            format!(
+                "the authority key identifier is not that of {}",
+                issuer.name
+            )
         })?;
         let is_short =
             authority.authority_cert_issuer.is_none() && authority.authority_cert_serial.is_none();

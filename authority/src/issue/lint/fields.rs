@@ -15,9 +15,10 @@ impl Leaf<'_> {
         require(signature.unused_bits == 0, || {
             "the signature is not a whole number of octets".to_owned()
         })?;
-        require(self.certificate.subject_uid.is_none() && self.certificate.issuer_uid.is_none(), || {
-            "it has a unique identifier, which RFC 5280 §4.1.2.8 forbids".to_owned()
-        })
+        require(
+            self.certificate.subject_uid.is_none() && self.certificate.issuer_uid.is_none(),
+            || "it has a unique identifier, which RFC 5280 §4.1.2.8 forbids".to_owned(),
+        )
     }
 
     pub(super) fn version(&self) -> Outcome {
@@ -36,8 +37,11 @@ impl Leaf<'_> {
         let significant = octets.iter().skip_while(|octet| **octet == 0);
         let bits = match significant.clone().next() {
             Some(first) => {
-                let whole = u32::try_from(significant.count().saturating_sub(1)).unwrap_or(u32::MAX);
-                whole.saturating_mul(8).saturating_add(8 - first.leading_zeros())
+                let whole =
+                    u32::try_from(significant.count().saturating_sub(1)).unwrap_or(u32::MAX);
+                whole
+                    .saturating_mul(8)
+                    .saturating_add(8 - first.leading_zeros())
             }
             None => 0,
         };
@@ -61,12 +65,14 @@ impl Leaf<'_> {
 
     pub(super) fn issuer_name(&self) -> Outcome {
         let issuer = self.chain.issuer().ok_or("there is no issuer")?;
-        require(self.certificate.issuer().iter_rdn().next().is_some(), || {
-            "it is empty".to_owned()
-        })?;
-        require(self.certificate.issuer().as_raw() == issuer.subject_der, || {
-            format!("it is {}, not {}", self.certificate.issuer(), issuer.name)
-        })
+        require(
+            self.certificate.issuer().iter_rdn().next().is_some(),
+            || "it is empty".to_owned(),
+        )?;
+        require(
+            self.certificate.issuer().as_raw() == issuer.subject_der,
+            || format!("it is {}, not {}", self.certificate.issuer(), issuer.name),
+        )
     }
 
     fn validity(&self) -> (UnixTime, UnixTime) {
@@ -122,7 +128,11 @@ impl Leaf<'_> {
 
     pub(super) fn subject_key(&self) -> Outcome {
         let key = self.certificate.public_key().raw;
-        let same = self.chain.issuers.iter().find(|issuer| issuer.spki_der == key);
+        let same = self
+            .chain
+            .issuers
+            .iter()
+            .find(|issuer| issuer.spki_der == key);
         match same {
             None => Ok(()),
             Some(issuer) => Err(format!("it is the key of {}", issuer.name)),

@@ -37,7 +37,9 @@ impl Leaf<'_> {
             return Err(format!("there are {}", uris.len()));
         };
         let id = SpiffeId::new(uri).map_err(|error| format!("{uri:?}: {error}"))?;
-        require(id.to_string() == *uri, || format!("{uri:?} is not in its one form"))?;
+        require(id.to_string() == *uri, || {
+            format!("{uri:?} is not in its one form")
+        })?;
         require(!id.path().is_empty(), || format!("{uri:?} has no path"))
     }
 
@@ -68,7 +70,9 @@ impl Leaf<'_> {
                     require(matches!(octets.len(), 4 | 16), || {
                         format!("an address has {} octets", octets.len())
                     })?;
-                    require(seen.insert(octets), || "an address is there twice".to_owned())?;
+                    require(seen.insert(octets), || {
+                        "an address is there twice".to_owned()
+                    })?;
                 }
                 _ => return Err("there is a name of another kind".to_owned()),
             }
@@ -97,12 +101,16 @@ fn within(name: &GeneralName<'_>, issuer: &IssuerFacts) -> Outcome {
         _ => return Ok(()),
     };
     let holds = |subtree: &Subtree| holds(subtree, name);
-    let excluded = constraints.excluded.iter().any(|it| holds(it) == Some(true));
+    let excluded = constraints
+        .excluded
+        .iter()
+        .any(|it| holds(it) == Some(true));
     require(!excluded, || format!("{} excludes {shown}", issuer.name))?;
     let mut of_kind = constraints.permitted.iter().filter_map(holds).peekable();
-    require(of_kind.peek().is_none() || of_kind.any(|holds| holds), || {
-        format!("{} does not permit {shown}", issuer.name)
-    })
+    require(
+        of_kind.peek().is_none() || of_kind.any(|holds| holds),
+        || format!("{} does not permit {shown}", issuer.name),
+    )
 }
 
 /// Whether a name is in a subtree; none where they are of different kinds.

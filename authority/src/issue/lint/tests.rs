@@ -55,7 +55,10 @@ impl World {
 
     fn failed(&self, der: &[u8]) -> Vec<Lint> {
         let found = findings(der, Purpose::Tls, &self.chain());
-        assert_eq!(check(der, Purpose::Tls, &self.chain()).err(), found.first().cloned());
+        assert_eq!(
+            check(der, Purpose::Tls, &self.chain()).err(),
+            found.first().cloned()
+        );
         found.into_iter().map(|error| error.lint).collect()
     }
 
@@ -69,7 +72,10 @@ impl World {
     /// What fails of a leaf in whose DER these bytes were replaced.
     fn patched(&self, from: &[u8], to: &[u8]) -> Vec<Lint> {
         let mut der = self.sign(&leaf(), &KeyPair::generate().unwrap());
-        let at = der.windows(from.len()).position(|window| window == from).unwrap();
+        let at = der
+            .windows(from.len())
+            .position(|window| window == from)
+            .unwrap();
         der[at..at + to.len()].copy_from_slice(to);
         self.failed(&der)
     }
@@ -159,14 +165,19 @@ fn version() {
 fn serial_number() {
     let world = World::new();
     for bad in [vec![0x7f; 7], vec![0x01], vec![0x40; 21]] {
-        let failed = world.changed(|leaf| leaf.serial_number = Some(SerialNumber::from_slice(&bad)));
+        let failed =
+            world.changed(|leaf| leaf.serial_number = Some(SerialNumber::from_slice(&bad)));
         assert_eq!(failed, [Lint::SerialNumber], "{bad:?}");
     }
     for good in [vec![0x80; 8], vec![0x7f; 19]] {
-        let failed = world.changed(|leaf| leaf.serial_number = Some(SerialNumber::from_slice(&good)));
+        let failed =
+            world.changed(|leaf| leaf.serial_number = Some(SerialNumber::from_slice(&good)));
         assert_eq!(failed, [], "{good:?}");
     }
-    assert_eq!(world.patched(&[2, 16, 0x40], &[2, 16, 0xc0]), [Lint::SerialNumber]);
+    assert_eq!(
+        world.patched(&[2, 16, 0x40], &[2, 16, 0xc0]),
+        [Lint::SerialNumber]
+    );
 }
 
 #[test]
@@ -175,7 +186,10 @@ fn signature_algorithm() {
     // ecdsa-with-SHA256 to SHA384 in the part that is signed, and not outside.
     let identifier = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
     let other = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
-    assert_eq!(world.patched(&identifier, &other), [Lint::SignatureAlgorithm]);
+    assert_eq!(
+        world.patched(&identifier, &other),
+        [Lint::SignatureAlgorithm]
+    );
     // Another kind of key signs than the issuer's certificate has.
     let mut forged = World::new();
     forged.key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
@@ -186,7 +200,10 @@ fn signature_algorithm() {
 #[test]
 fn issuer_name() {
     let mut world = World::new();
-    world.params.distinguished_name.push(DnType::CommonName, "somebody");
+    world
+        .params
+        .distinguished_name
+        .push(DnType::CommonName, "somebody");
     let der = world.sign(&leaf(), &KeyPair::generate().unwrap());
     assert_eq!(world.failed(&der), [Lint::IssuerName]);
     world.params.distinguished_name = DistinguishedName::new();
@@ -215,12 +232,18 @@ fn validity_order_and_lifetimes() {
 #[test]
 fn time_encoding() {
     let world = World::new();
-    assert_eq!(world.changed(|leaf| leaf.not_after = at("2055-01-01T00:00:00Z")), []);
+    assert_eq!(
+        world.changed(|leaf| leaf.not_after = at("2055-01-01T00:00:00Z")),
+        []
+    );
     // GeneralizedTime 2055 made 2045: a year that UTCTime is for.
     let mut params = leaf();
     params.not_after = at("2055-01-01T00:00:00Z");
     let mut der = world.sign(&params, &KeyPair::generate().unwrap());
-    let at = der.windows(5).position(|window| window == b"\x0f2055").unwrap();
+    let at = der
+        .windows(5)
+        .position(|window| window == b"\x0f2055")
+        .unwrap();
     der[at + 3] = b'4';
     assert_eq!(world.failed(&der), [Lint::TimeEncoding]);
 }
@@ -235,17 +258,18 @@ fn subject_key() {
 #[test]
 fn extension_set() {
     let world = World::new();
-    let extension = |oid: &[u64], content: &[u8]| {
-        CustomExtension::from_oid_content(oid, content.to_vec())
-    };
+    let extension =
+        |oid: &[u64], content: &[u8]| CustomExtension::from_oid_content(oid, content.to_vec());
     // Netscape comment.
     let failed = world.changed(|leaf| {
         let oid = [2, 16, 840, 1, 113_730, 1, 13];
-        leaf.custom_extensions.push(extension(&oid, &[0x16, 1, b'x']));
+        leaf.custom_extensions
+            .push(extension(&oid, &[0x16, 1, b'x']));
     });
     assert_eq!(failed, [Lint::ExtensionSet]);
     let failed = world.changed(|leaf| {
-        leaf.custom_extensions.push(extension(&[2, 5, 29, 14], &[4, 1, 1]));
+        leaf.custom_extensions
+            .push(extension(&[2, 5, 29, 14], &[4, 1, 1]));
     });
     assert!(failed.contains(&Lint::ExtensionSet), "{failed:?}");
 }
@@ -254,7 +278,10 @@ fn extension_set() {
 fn criticality() {
     let world = World::new();
     // keyUsage, critical, to not critical: the BOOLEAN is FALSE, which DER leaves out, but parses.
-    let failed = world.patched(&[6, 3, 0x55, 0x1d, 15, 1, 1, 0xff], &[6, 3, 0x55, 0x1d, 15, 1, 1, 0]);
+    let failed = world.patched(
+        &[6, 3, 0x55, 0x1d, 15, 1, 1, 0xff],
+        &[6, 3, 0x55, 0x1d, 15, 1, 1, 0],
+    );
     assert_eq!(failed, [Lint::Criticality]);
 }
 
@@ -270,7 +297,11 @@ fn one_uri() {
         vec![uri("spiffe://EXAMPLE.org/a")],
     ] {
         let shown = format!("{bad:?}");
-        assert_eq!(world.changed(|leaf| names(leaf, bad)), [Lint::OneUri], "{shown}");
+        assert_eq!(
+            world.changed(|leaf| names(leaf, bad)),
+            [Lint::OneUri],
+            "{shown}"
+        );
     }
     let without = world.changed(|leaf| names(leaf, Vec::new()));
     assert!(without.contains(&Lint::OneUri), "{without:?}");
@@ -280,7 +311,10 @@ fn one_uri() {
 fn san_criticality() {
     let world = World::new();
     // rcgen makes the names critical if the subject is empty; so make the other one of it.
-    let failed = world.patched(&[6, 3, 0x55, 0x1d, 17, 1, 1, 0xff], &[6, 3, 0x55, 0x1d, 17, 1, 1, 0]);
+    let failed = world.patched(
+        &[6, 3, 0x55, 0x1d, 17, 1, 1, 0xff],
+        &[6, 3, 0x55, 0x1d, 17, 1, 1, 0],
+    );
     assert_eq!(failed, [Lint::SanCriticality]);
     let named = world.changed(|leaf| {
         leaf.distinguished_name.push(DnType::CommonName, "web");
@@ -292,15 +326,30 @@ fn san_criticality() {
 fn other_names() {
     let world = World::new();
     for bad in [
-        vec![uri(ID), dns_name("a.example.org"), dns_name("a.example.org")],
+        vec![
+            uri(ID),
+            dns_name("a.example.org"),
+            dns_name("a.example.org"),
+        ],
         vec![uri(ID), dns_name("A.example.org")],
         vec![uri(ID), dns_name("*.org")],
-        vec![uri(ID), SanType::Rfc822Name("a@example.org".to_owned().try_into().unwrap())],
+        vec![
+            uri(ID),
+            SanType::Rfc822Name("a@example.org".to_owned().try_into().unwrap()),
+        ],
     ] {
         let shown = format!("{bad:?}");
-        assert_eq!(world.changed(|leaf| names(leaf, bad)), [Lint::OtherNames], "{shown}");
+        assert_eq!(
+            world.changed(|leaf| names(leaf, bad)),
+            [Lint::OtherNames],
+            "{shown}"
+        );
     }
-    let good = vec![uri(ID), dns_name("*.shop.example.org"), dns_name("shop.example.org")];
+    let good = vec![
+        uri(ID),
+        dns_name("*.shop.example.org"),
+        dns_name("shop.example.org"),
+    ];
     assert_eq!(world.changed(|leaf| names(leaf, good)), []);
 }
 
@@ -318,19 +367,29 @@ fn basic_constraints() {
 fn key_usage() {
     let world = World::new();
     for bad in [
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign],
+        vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+        ],
         vec![KeyUsagePurpose::KeyAgreement],
         vec![],
     ] {
         let shown = format!("{bad:?}");
-        assert_eq!(world.changed(|leaf| leaf.key_usages = bad), [Lint::KeyUsage], "{shown}");
+        assert_eq!(
+            world.changed(|leaf| leaf.key_usages = bad),
+            [Lint::KeyUsage],
+            "{shown}"
+        );
     }
 }
 
 #[test]
 fn extended_key_usage() {
     let world = World::new();
-    let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+    let (server, client) = (
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    );
     let leaf_for = |purposes: Vec<ExtendedKeyUsagePurpose>| {
         let mut params = leaf();
         params.extended_key_usages = purposes;
@@ -348,12 +407,20 @@ fn extended_key_usage() {
             vec![server.clone()],
             vec![client.clone()],
             vec![],
-            vec![server.clone(), client.clone(), ExtendedKeyUsagePurpose::CodeSigning],
+            vec![
+                server.clone(),
+                client.clone(),
+                ExtendedKeyUsagePurpose::CodeSigning,
+            ],
             vec![ExtendedKeyUsagePurpose::Any],
         ] {
             let found = findings(&leaf_for(purposes.clone()), purpose, &world.chain());
             let failed: Vec<Lint> = found.into_iter().map(|error| error.lint).collect();
-            let wanted: &[Lint] = if purposes == good { &[] } else { &[Lint::ExtendedKeyUsage] };
+            let wanted: &[Lint] = if purposes == good {
+                &[]
+            } else {
+                &[Lint::ExtendedKeyUsage]
+            };
             assert_eq!(failed, wanted, "{purpose:?} {purposes:?}");
         }
     }
@@ -379,7 +446,10 @@ fn chain() {
     let der = world.sign(&leaf(), &KeyPair::generate().unwrap());
     let failed = |chain: &ChainFacts| {
         let found = findings(&der, Purpose::Tls, chain);
-        found.into_iter().map(|error| error.lint).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(|error| error.lint)
+            .collect::<Vec<_>>()
     };
     assert_eq!(failed(&broken), [Lint::Chain]);
     assert!(failed(&ChainFacts::read(&[])).contains(&Lint::Chain));
@@ -414,7 +484,10 @@ fn name_constraints() {
     let with_dns = |leaf: &mut CertificateParams| {
         names(leaf, vec![uri(ID), dns_name("a.example.org")]);
     };
-    assert_eq!(constrained(vec![dns("example.org")], vec![]).changed(with_dns), []);
+    assert_eq!(
+        constrained(vec![dns("example.org")], vec![]).changed(with_dns),
+        []
+    );
     assert_eq!(
         constrained(vec![dns("example.com")], vec![]).changed(with_dns),
         [Lint::NameConstraints]
@@ -429,7 +502,10 @@ fn name_constraints() {
         [Lint::NameConstraints]
     );
     // A leaf without DNS names is not touched by constraints on them.
-    assert_eq!(constrained(vec![dns("example.com")], vec![]).changed(|_| {}), []);
+    assert_eq!(
+        constrained(vec![dns("example.com")], vec![]).changed(|_| {}),
+        []
+    );
 }
 
 #[test]
@@ -439,7 +515,11 @@ fn uri_constraints_name_a_host_or_all_below_one() {
         let host = host.as_bytes();
         let length = u8::try_from(host.len()).unwrap();
         let name = [&[0x86, length], host].concat();
-        let content = [&[0x30, length + 6, 0xa0, length + 4, 0x30, length + 2], &name[..]].concat();
+        let content = [
+            &[0x30, length + 6, 0xa0, length + 4, 0x30, length + 2],
+            &name[..],
+        ]
+        .concat();
         World::with(move |name, params| {
             if name == "intermediate" {
                 let mut extension =
@@ -473,7 +553,10 @@ fn every_lint_has_a_name_and_a_section_of_its_own() {
 
 #[test]
 fn a_rehearsal_is_a_signature_in_form_and_the_same_for_a_process() {
-    for algorithm in [crate::ca::KeyAlgorithm::EcdsaP256, crate::ca::KeyAlgorithm::Rsa2048] {
+    for algorithm in [
+        crate::ca::KeyAlgorithm::EcdsaP256,
+        crate::ca::KeyAlgorithm::Rsa2048,
+    ] {
         let one = rehearsal_signature(algorithm).unwrap();
         assert_eq!(one, rehearsal_signature(algorithm).unwrap());
         assert!(one.len() >= 64);

@@ -67,11 +67,17 @@ pub(super) fn run(args: &IssuanceCheckArgs) -> Result<(), Failure> {
                 message,
             } = &warning.finding;
             let file = &warning.file;
-            output::line(&format!("{file}:{line}: warning: {code}: rule {rule}: {message}"))?;
+            output::line(&format!(
+                "{file}:{line}: warning: {code}: rule {rule}: {message}"
+            ))?;
         }
         if checked.problems.is_empty() {
             output::list(format, &checked.rules)?;
-            output::line(&counted(checked.rules.len(), "rule compiles", "rules compile"))?;
+            output::line(&counted(
+                checked.rules.len(),
+                "rule compiles",
+                "rules compile",
+            ))?;
         }
     } else {
         output::object(format, &checked, Vec::new())?;

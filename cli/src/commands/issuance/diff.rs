@@ -39,12 +39,18 @@ pub(super) async fn run(args: &IssuanceDiffArgs) -> Result<(), Failure> {
         None => live::last(&args.admin, args.last).await?,
     };
     let trust_domain = super::trust_domain(
-        active.as_ref().map_or(&args.trust_domain, |active| &active.trust_domain),
+        active
+            .as_ref()
+            .map_or(&args.trust_domain, |active| &active.trust_domain),
     )?;
     let limits = Limits {
         trust_domain: &trust_domain,
-        default_ttl: active.as_ref().map_or(explain::DEFAULT_TTL, |it| it.default_ttl_seconds),
-        max_ttl: active.as_ref().map_or(explain::MAX_TTL, |it| it.max_ttl_seconds),
+        default_ttl: active
+            .as_ref()
+            .map_or(explain::DEFAULT_TTL, |it| it.default_ttl_seconds),
+        max_ttl: active
+            .as_ref()
+            .map_or(explain::MAX_TTL, |it| it.max_ttl_seconds),
         now: UnixTime::from_secs(0),
         jitter: 0,
     };
@@ -87,7 +93,10 @@ fn show(format: Format, outcome: &Outcome) -> Result<(), Failure> {
         return output::object(format, outcome, Vec::new());
     }
     if !outcome.changes.is_empty() {
-        output::list(format, &outcome.changes.iter().map(Line).collect::<Vec<_>>())?;
+        output::list(
+            format,
+            &outcome.changes.iter().map(Line).collect::<Vec<_>>(),
+        )?;
     }
     let of = |kind| {
         let changes = outcome.changes.iter().filter(|change| change.kind == kind);

@@ -46,7 +46,11 @@ pub(super) fn run(args: &IssuanceExplainArgs) -> Result<(), Failure> {
             let fields = fields.map(|(field, value)| vec![(*field).to_owned(), value.clone()]);
             let lines: Vec<String> = explained.rules.iter().map(trace).collect();
             let table = output::table(&["verdict", ""], fields);
-            output::line(&format!("{table}\n\n{}\n\n{}", explained.detail, lines.join("\n")))
+            output::line(&format!(
+                "{table}\n\n{}\n\n{}",
+                explained.detail,
+                lines.join("\n")
+            ))
         }
         format => output::object(format, &explained, Vec::new()),
     }
@@ -55,9 +59,9 @@ pub(super) fn run(args: &IssuanceExplainArgs) -> Result<(), Failure> {
 fn facts(args: &IssuanceExplainArgs) -> Result<Facts, Failure> {
     let mut metadata = BTreeMap::new();
     for pair in &args.metadata {
-        let (key, value) = pair.split_once('=').ok_or_else(|| {
-            Failure::Check(format!("--metadata {pair:?}: expected KEY=VALUE"))
-        })?;
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Failure::Check(format!("--metadata {pair:?}: expected KEY=VALUE")))?;
         metadata.insert(key.to_owned(), value.to_owned());
     }
     Ok(Facts {

@@ -40,7 +40,10 @@ pub(super) async fn show(admin: &AdminArgs, format: Format, text: bool) -> Resul
         ("source", rules.source.clone()),
         ("sha256", rules.sha256.clone()),
         ("trust domain", rules.trust_domain.clone()),
-        ("default lifetime", output::duration(rules.default_ttl_seconds)),
+        (
+            "default lifetime",
+            output::duration(rules.default_ttl_seconds),
+        ),
         ("longest lifetime", output::duration(rules.max_ttl_seconds)),
         ("reloads", rules.reloads.to_string()),
         ("refused contents", rules.refused.to_string()),

@@ -86,12 +86,7 @@ fn run_file(path: &Path, instead: Option<&Path>) -> Result<FileReport, Vec<Probl
     })
 }
 
-fn table(
-    reports: &[FileReport],
-    failed: usize,
-    total: usize,
-    style: Style,
-) -> Result<(), Failure> {
+fn table(reports: &[FileReport], failed: usize, total: usize, style: Style) -> Result<(), Failure> {
     let mut lines = Vec::new();
     for report in reports {
         lines.push(style.strong(&plain(&report.file)));
@@ -114,23 +109,38 @@ fn one(case: &CaseReport, style: Style) -> Vec<String> {
         return vec![format!("  {}    {name}", style.good("ok"))];
     }
     let at = format!("  (line {})", case.line);
-    let mut lines = vec![format!("  {}  {name}{}", style.bad("FAIL"), style.faint(&at))];
+    let mut lines = vec![format!(
+        "  {}  {name}{}",
+        style.bad("FAIL"),
+        style.faint(&at)
+    )];
     let (expected, found) = (case.expected.fields(), case.found.fields());
     for field in &case.differences {
         let of = |fields: &std::collections::BTreeMap<&'static str, String>| {
-            fields.get(field).map_or_else(|| "none".to_owned(), |value| plain(value))
+            fields
+                .get(field)
+                .map_or_else(|| "none".to_owned(), |value| plain(value))
         };
         let (expected, found) = (of(&expected), of(&found));
-        lines.push(format!("          {field:<10} expected {expected}, got {found}"));
+        lines.push(format!(
+            "          {field:<10} expected {expected}, got {found}"
+        ));
     }
     lines.push(format!("          {}", plain(&case.detail)));
-    lines.extend(case.rules.iter().map(|rule| format!("          {}", trace(rule))));
+    lines.extend(
+        case.rules
+            .iter()
+            .map(|rule| format!("          {}", trace(rule))),
+    );
     lines
 }
 
 /// A rule and why it did not match, in a line.
 pub(super) fn trace(rule: &RuleTrace) -> String {
-    let at = rule.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+    let at = rule
+        .line
+        .map(|line| format!(" (line {line})"))
+        .unwrap_or_default();
     let head = format!("{} {}{at}", rule.effect, rule.rule);
     match &rule.unmet {
         None => format!("{head}: matches"),
@@ -148,14 +158,20 @@ fn suite(report: &FileReport) -> Suite {
         let (expected, found) = (case.expected.fields(), case.found.fields());
         let differing = case.differences.iter().map(|field| {
             let of = |fields: &std::collections::BTreeMap<&'static str, String>| {
-                fields.get(field).cloned().unwrap_or_else(|| "none".to_owned())
+                fields
+                    .get(field)
+                    .cloned()
+                    .unwrap_or_else(|| "none".to_owned())
             };
             (*field, of(&expected), of(&found))
         });
         let fields: Vec<(String, String)> = differing
             .clone()
             .flat_map(|(field, expected, found)| {
-                [(format!("{field}.expected"), expected), (format!("{field}.got"), found)]
+                [
+                    (format!("{field}.expected"), expected),
+                    (format!("{field}.got"), found),
+                ]
             })
             .chain([("at".to_owned(), format!("{}:{}", report.file, case.line))])
             .collect();
