@@ -53,7 +53,7 @@ pub enum Lint {
     OtherNames,
     /// Basic constraints are there, and say that it is no CA.
     BasicConstraints,
-    /// Key usage is digitalSignature, with keyEncipherment for an RSA key and no other.
+    /// Key usage is digitalSignature, with keyEncipherment for the RSA key of a server and no other.
     KeyUsage,
     /// Extended key usage is that of the profile.
     ExtendedKeyUsage,
@@ -139,7 +139,7 @@ impl Lint {
             Self::OneUri => "X509-SVID §2, §4.1",
             Self::SanCriticality | Self::OtherNames => "RFC 5280 §4.2.1.6",
             Self::BasicConstraints => "X509-SVID §4.1, RFC 5280 §4.2.1.9",
-            Self::KeyUsage => "X509-SVID §4.3, RFC 8813 §3, RFC 8410 §5",
+            Self::KeyUsage => "X509-SVID §4.3, RFC 8813 §3, RFC 8410 §5, RFC 5280 §4.2.1.12",
             Self::ExtendedKeyUsage => "X509-SVID §4.4, RFC 5280 §4.2.1.12",
             Self::KeyIdentifiers => "RFC 5280 §4.2.1.1–4.2.1.2",
             Self::Chain | Self::Lifetimes => "RFC 5280 §6.1.3",

@@ -135,6 +135,7 @@ fn check_extension(
         ),
         ParsedExtension::KeyUsage(usage) => {
             let wanted = match grant.csr().key_type() {
+                KeyType::Rsa { .. } if grant.purpose() == Purpose::TlsClient => DIGITAL_SIGNATURE,
                 KeyType::EcdsaP256 | KeyType::EcdsaP384 | KeyType::Ed25519 => DIGITAL_SIGNATURE,
                 KeyType::Rsa { .. } => DIGITAL_SIGNATURE | KEY_ENCIPHERMENT,
             };

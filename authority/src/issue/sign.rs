@@ -213,7 +213,11 @@ fn leaf_params(grant: &Grant, serial: SerialNumber) -> Result<CertificateParams,
     // Plain `NoCa` writes no basic constraints at all.
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
+    // RFC 5280 §4.2.1.12 has keyEncipherment for serverAuth, and not for clientAuth alone.
     params.key_usages = match grant.csr.key_type() {
+        KeyType::Rsa { .. } if grant.purpose == Purpose::TlsClient => {
+            vec![KeyUsagePurpose::DigitalSignature]
+        }
         // RFC 8813 §3: keyEncipherment has no meaning for an EC key and must not be set.
         KeyType::EcdsaP256 | KeyType::EcdsaP384 | KeyType::Ed25519 => {
             vec![KeyUsagePurpose::DigitalSignature]

@@ -145,7 +145,7 @@ async fn explain_says_why_each_rule_does_not_apply() {
         "no_rule",
         "no rule allows it",
         "allow pods (line 11): when.any wants one of 2",
-        "no selector",
+        "when.any[0].selectors[0]: k8s:ns:payments",
     ] {
         assert!(said.contains(part), "{part:?} in {said}");
     }

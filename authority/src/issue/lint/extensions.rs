@@ -77,7 +77,8 @@ impl Leaf<'_> {
         let KeyUsage { flags } = found.ok_or("there is none")?;
         let algorithm = &self.certificate.public_key().algorithm.algorithm;
         let is_rsa = *algorithm == oid::OID_PKCS1_RSAENCRYPTION;
-        let wanted = if is_rsa {
+        // RFC 5280 §4.2.1.12: with clientAuth alone, keyEncipherment would be for nothing.
+        let wanted = if is_rsa && self.purpose != Purpose::TlsClient {
             DIGITAL_SIGNATURE | KEY_ENCIPHERMENT
         } else {
             DIGITAL_SIGNATURE

@@ -139,6 +139,17 @@ fn a_good_leaf_passes_with_every_kind_of_key() {
     let mut params = leaf();
     params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
     assert_eq!(world.failed(&world.sign(&params, &rsa)), []);
+    // RFC 5280 §4.2.1.12: not for a client alone.
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let client = |params: &CertificateParams| {
+        let found = findings(&world.sign(params, &rsa), Purpose::TlsClient, &world.chain());
+        found.into_iter().map(|error| error.lint).collect::<Vec<_>>()
+    };
+    assert_eq!(client(&params), [Lint::KeyUsage]);
+    params.key_usages.pop();
+    assert_eq!(client(&params), []);
+    let mut params = leaf();
+    params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
     // RFC 8813 §3: not for an EC key.
     let ec = KeyPair::generate().unwrap();
     assert_eq!(world.failed(&world.sign(&params, &ec)), [Lint::KeyUsage]);
