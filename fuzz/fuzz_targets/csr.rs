@@ -27,10 +27,10 @@ fn judge(der: &[u8]) {
     // The same through the door that clients use.
     let text = pem::encode(der, "CERTIFICATE REQUEST");
     let by_pem = VerifiedCsr::parse_pem(&text);
-    if text.len() <= MAX_CSR_BYTES {
+    if text.len() <= MAX_CSR_BYTES && !der.is_empty() {
         assert_eq!(by_pem, parsed, "DER and PEM of it are judged alike");
     } else {
-        assert!(by_pem.is_err(), "too large as a text");
+        assert!(by_pem.is_err(), "too large as a text, or nothing");
     }
     if let Ok(text) = std::str::from_utf8(der) {
         // Whatever it says, it is an answer.

@@ -50,7 +50,7 @@ impl Policy {
     /// # Errors
     /// [`Denial`], with the rule.
     pub fn decide(&self, facts: &Facts, limits: &Limits<'_>) -> Result<Allowed, Denial> {
-        let matches = |rule: &&Rule| rule.when.check(facts, limits.now).is_ok();
+        let matches = |rule: &&Rule| rule.when.holds(facts, limits.now);
         let denied = self
             .rules
             .iter()

@@ -2,6 +2,7 @@
 
 use identity::SpiffeId;
 
+use crate::issuance::rule::Profile;
 use crate::issue::KeyType;
 
 /// Why nothing is issued, with the id of the rule that says so.
@@ -87,6 +88,14 @@ pub enum Denial {
         /// The rule.
         rule: String,
     },
+    /// A renewal that would be good for more than the certificate it renews.
+    #[error("rule {rule}: the certificate shown is not good for all that the profile {profile} is")]
+    OtherPurpose {
+        /// The rule.
+        rule: String,
+        /// Its profile.
+        profile: Profile,
+    },
     /// Metadata that the rule requires.
     #[error("rule {rule} requires metadata {key} like {pattern:?}, found {}", found.as_deref().unwrap_or("none"))]
     Metadata {
@@ -142,6 +151,7 @@ impl Denial {
             Self::TtlTooShort { .. } => "rule_ttl_too_short",
             Self::DnsName { .. } => "dns_name_not_allowed",
             Self::NoDnsName { .. } => "dns_name_missing",
+            Self::OtherPurpose { .. } => "other_purpose",
             Self::Metadata { .. } => "metadata_required",
         }
     }
@@ -160,6 +170,7 @@ impl Denial {
             | Self::TtlTooShort { rule, .. }
             | Self::DnsName { rule, .. }
             | Self::NoDnsName { rule }
+            | Self::OtherPurpose { rule, .. }
             | Self::Metadata { rule, .. } => Some(rule),
         }
     }

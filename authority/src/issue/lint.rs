@@ -4,7 +4,7 @@
 //! else (`rehearsal_signature`), which is a signature in form and verifies nowhere. What comes out is
 //! parsed as any verifier would, and every [`Lint`] looks at it; only then the CA's key is used. The
 //! lints know nothing of what was granted: that the certificate is the one granted is
-//! [`profile`](crate::issue::profile)'s to say.
+//! `profile`, beside it, to say.
 
 use std::fmt;
 

@@ -4,10 +4,10 @@ use identity::x509::Validity;
 use identity::{SpiffeId, TrustDomain, UnixTime};
 
 use crate::inventory::EntryRecord;
-use crate::issuance::{Facts, Limits, Profile};
+use crate::issuance::Facts;
 use crate::issue::caller::{Caller, Lifetimes, Proof, Wish};
 use crate::issue::csr::VerifiedCsr;
-use crate::issue::grant::{Grant, Purpose, ServerNames};
+use crate::issue::grant::{Grant, ServerNames};
 use crate::issue::refusal::{ProofFault, Refusal};
 use crate::issue::rules::{LiveRules, LoadedRules};
 
@@ -210,91 +210,6 @@ impl IssuancePolicy {
         })
     }
 
-    /// The authority's own certificates, which no file of rules can take away from it.
-    fn own(&self, application: &Application<'_>) -> Result<Given, Refusal> {
-        let Lifetimes {
-            default_ttl,
-            max_ttl: max,
-            ..
-        } = self.lifetimes;
-        let asked = application.wish.ttl_seconds;
-        if asked > max {
-            return Err(Refusal::TtlTooLong { asked, max });
-        }
-        let is_signer = matches!(application.by, Caller::ListSigner);
-        Ok(Given {
-            rule: OWN_RULE.to_owned(),
-            spiffe_id: application.subject.clone(),
-            server_names: if is_signer {
-                ServerNames::default()
-            } else {
-                self.server_names.clone()
-            },
-            purpose: if is_signer {
-                Purpose::ListSigning
-            } else {
-                Purpose::Tls
-            },
-            ttl: if asked > 0 { asked } else { default_ttl },
-        })
-    }
-
-    fn by_rules(&self, application: &Application<'_>, now: UnixTime) -> Result<Given, Refusal> {
-        let Lifetimes {
-            default_ttl,
-            max_ttl: max,
-            ..
-        } = self.lifetimes;
-        let asked = application.wish.ttl_seconds;
-        if asked > max {
-            return Err(Refusal::TtlTooLong { asked, max });
-        }
-        let limits = Limits {
-            trust_domain: &self.trust_domain,
-            default_ttl,
-            max_ttl: max,
-            now,
-            jitter: application.jitter,
-        };
-        let rules = self.rules.current();
-        let allowed = rules.policy.decide(&Self::facts(application), &limits)?;
-        let wanted = allowed.spiffe_id;
-        match application.by {
-            // Whose identity it is was checked for the subject, so a rule can give no other.
-            Caller::JoinToken(token) if wanted != application.subject => {
-                return Err(Refusal::TokenBoundElsewhere {
-                    bound: token.spiffe_id.clone(),
-                    wanted,
-                });
-            }
-            Caller::Certificate(certificate) if wanted != application.subject => {
-                return Err(Refusal::NotParented {
-                    caller: certificate.spiffe_id.clone(),
-                    wanted,
-                });
-            }
-            _ => {}
-        }
-        self.check_assignable(&wanted)?;
-        if is_ours(&wanted) && !allowed.names_own_part {
-            return Err(Refusal::Reserved { wanted });
-        }
-        Ok(Given {
-            rule: allowed.rule,
-            spiffe_id: wanted,
-            server_names: ServerNames {
-                dns: allowed.dns_names,
-                ip: Vec::new(),
-            },
-            purpose: match allowed.profile {
-                Profile::Workload => Purpose::Tls,
-                Profile::Ingress => Purpose::TlsServer,
-                Profile::Egress => Purpose::TlsClient,
-            },
-            ttl: allowed.ttl_seconds,
-        })
-    }
-
     fn validity(
         &self,
         ttl: i64,
@@ -317,18 +232,6 @@ impl IssuancePolicy {
         ))
     }
 }
-
-/// What is to be certified beside the key.
-struct Given {
-    rule: String,
-    spiffe_id: SpiffeId,
-    server_names: ServerNames,
-    purpose: Purpose,
-    ttl: i64,
-}
-
-/// Id on record for the authority's own certificates.
-const OWN_RULE: &str = "builtin/authority";
 
 /// Whether the caller may have a certificate of `subject`.
 fn check_right(
@@ -420,5 +323,6 @@ pub(crate) fn token_use(
     }
 }
 
+mod given;
 #[cfg(test)]
 mod tests;

@@ -142,8 +142,15 @@ fn a_good_leaf_passes_with_every_kind_of_key() {
     // RFC 5280 §4.2.1.12: not for a client alone.
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let client = |params: &CertificateParams| {
-        let found = findings(&world.sign(params, &rsa), Purpose::TlsClient, &world.chain());
-        found.into_iter().map(|error| error.lint).collect::<Vec<_>>()
+        let found = findings(
+            &world.sign(params, &rsa),
+            Purpose::TlsClient,
+            &world.chain(),
+        );
+        found
+            .into_iter()
+            .map(|error| error.lint)
+            .collect::<Vec<_>>()
     };
     assert_eq!(client(&params), [Lint::KeyUsage]);
     params.key_usages.pop();
