@@ -232,9 +232,52 @@ fuzz TARGET SECONDS="60":
         policy_yaml) arguments+=(-max_len=2048) ;;
         *) arguments+=(-max_len=8192) ;;
     esac
+    # What is built of the authority only where it is fuzzed.
+    features=()
+    [[ {{ TARGET }} != csr ]] || features=(--features authority)
     words=dictionaries/{{ TARGET }}.dict
     [[ ! -f $words ]] || arguments+=(-dict="$words")
-    PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run {{ TARGET }} -- "${arguments[@]}"
+    PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run "${features[@]}" {{ TARGET }} -- "${arguments[@]}"
+
+# Every profile with every kind of key below every kind of CA, by pkilint, zlint and OpenSSL.
+lint-certs:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    out=${CARGO_TARGET_DIR:-$PWD/target}/lint-certs
+    rm -rf "$out"
+    mapfile -t folders < <(cargo run --quiet -p countersign-authority --example lint_certificates -- "$out")
+    failed=0 looked=0
+    complain() { # file linter findings
+        [[ -z $3 ]] && return
+        printf 'lint-certs: %s: %s: %s\n' "${1#"$out"/}" "$2" "$3" >&2
+        failed=$((failed + 1))
+    }
+    # pkilint holds every spiffe:// URI for a bad one; RFC 3986 does not.
+    pkilint() { .tools/venv/bin/"$1" lint -s ERROR -f CSV "${@:2}" | tail -n +2 | grep -v ',pkix.invalid_uri_syntax,' || true; }
+    certificate() { # file
+        looked=$((looked + 1))
+        complain "$1" pkilint "$(pkilint lint_pkix_cert "$1")"
+        [[ ! -x .tools/bin/zlint ]] \
+            || complain "$1" zlint "$(.tools/bin/zlint -includeSources RFC5280,RFC3279,RFC5480,RFC8813,Community "$1" | grep -oE '"[a-z0-9_]+":\{[^}]*"result":"(error|fatal)"' || true)"
+    }
+    for folder in "${folders[@]}"; do
+        certificate "$folder/leaf.pem"
+        complain "$folder/leaf.pem" 'pkilint (chain)' "$(pkilint lint_pkix_signer_signee_cert_chain "$folder/intermediate.pem" "$folder/leaf.pem")"
+        case $folder in *-ingress-*) purposes=(sslserver) ;; *-egress-*) purposes=(sslclient) ;; *) purposes=(sslserver sslclient) ;; esac
+        for purpose in "${purposes[@]}"; do
+            said=$(openssl verify -x509_strict -purpose "$purpose" -CAfile "$folder/root.pem" -untrusted "$folder/intermediate.pem" "$folder/leaf.pem" 2>&1) \
+                || complain "$folder/leaf.pem" openssl "$said"
+        done
+        # The same two CAs stand above many leaves.
+        [[ $folder == *-workload-p256 ]] || continue
+        certificate "$folder/root.pem"
+        certificate "$folder/intermediate.pem"
+        complain "$folder/intermediate.pem" 'pkilint (chain)' "$(pkilint lint_pkix_signer_signee_cert_chain "$folder/root.pem" "$folder/intermediate.pem")"
+    done
+    ((looked > 0)) || { printf 'lint-certs: nothing was looked at\n' >&2; exit 1; }
+    if [[ -x .tools/bin/zlint ]]; then linters='pkilint, zlint, openssl'; else linters='pkilint, openssl (zlint NOT RUN: it is not in .tools/bin)'; fi
+    printf 'lint-certs: %s certificates, %s findings by %s\n' "$looked" "$failed" "$linters"
+    ((failed == 0))
 
 # CPU per request of Envoy with and without the filter, and the authority's rate; never part of a test.
 bench *ARGS: wasm

@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             root.join("istio/v1/auth/ca.proto"),
             root.join("countersign/agent/v1/agent.proto"),
             root.join("countersign/admin/v1/admin.proto"),
+            root.join("countersign/issuance/v1/issuance.proto"),
         ],
         [root],
     )?;

@@ -54,3 +54,16 @@ pub mod agent {
 pub mod admin {
     tonic::include_proto!("countersign.admin.v1");
 }
+
+/// The issuance rules of the authority, over its Unix socket, `countersign.issuance.v1`.
+#[allow(missing_docs, reason = "generated; the protos carry the documentation")]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
+#[allow(unused_qualifications, unreachable_pub, reason = "generated")]
+pub mod issuance {
+    tonic::include_proto!("countersign.issuance.v1");
+}

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::admin::admin_service_server::AdminServiceServer;
 use api::agent::BundleSnapshot;
 use api::agent::agent_service_server::AgentServiceServer;
 use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
@@ -31,13 +30,15 @@ use crate::issue::Issuance;
 use crate::metrics;
 use crate::proof::foreign::ForeignCas;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
+use crate::rules_file::RulesWatch;
 use crate::serve::admin::AdminApi;
-use crate::serve::admin_listener;
+use crate::serve::admin_listener::{self, AdminServices};
 use crate::serve::admin_socket;
 use crate::serve::agents::{AgentApi, announce_issuers, announce_list_keys};
 use crate::serve::attendance::Attendance;
 use crate::serve::certificates::CertificateApi;
 use crate::serve::front::Front;
+use crate::serve::issuance::IssuanceApi;
 use crate::serve::listener;
 use crate::serve::own_certificate;
 use crate::serve::peer::TlsConnection;
@@ -202,6 +203,10 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         admin_socket: ready.admin_socket.clone(),
         health: Arc::clone(&health),
     };
+    let admin = AdminServices {
+        admin,
+        issuance: IssuanceApi::new(issuance.clone()),
+    };
     let inventory = issuance.inventory().clone();
     let connections = listener::accept(listener, (tls, ours), doors.clone(), stopping.clone());
     let certificates = CertificateApi::new(issuance.clone(), front);
@@ -239,6 +244,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         tasks.spawn(served);
     }
     tasks.spawn(serve_admin(admin_listener, admin, stopping.clone()));
+    if let Some(path) = settings.issuance.policy_file.clone() {
+        let watch = RulesWatch::new(path, issuance.policy().rules().clone());
+        let period = Duration::from_secs(settings.issuance.poll_seconds);
+        tasks.spawn(until(stopping.clone(), "issuance rules", watch.run(period)));
+    }
     tasks.spawn(until(stopping.clone(), "deny list", async move {
         let announce = || announce_list_keys(&bundle, &publisher);
         publisher.run(period, announce).await;
@@ -384,11 +394,11 @@ async fn until(
 
 async fn serve_admin(
     listener: UnixListener,
-    api: AdminApi,
+    services: AdminServices,
     stopping: CancellationToken,
 ) -> &'static str {
     let served = Server::builder()
-        .add_service(AdminServiceServer::new(api).max_decoding_message_size(MAX_ADMIN_BYTES))
+        .add_routes(services.routes(MAX_ADMIN_BYTES))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),
             stopping.cancelled_owned(),

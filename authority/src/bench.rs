@@ -23,7 +23,15 @@ impl InProcess {
     /// # Errors
     /// [`ServeError`], as when it were served.
     pub async fn open(data_dir: &Path, trust_domain: TrustDomain) -> Result<Self, ServeError> {
-        let parts = Parts::open(&Settings::new(trust_domain, data_dir)).await?;
+        Self::with_settings(&Settings::new(trust_domain, data_dir)).await
+    }
+
+    /// Opens, and where needed creates, an authority as `settings` say.
+    ///
+    /// # Errors
+    /// [`ServeError`], as when it were served.
+    pub async fn with_settings(settings: &Settings) -> Result<Self, ServeError> {
+        let parts = Parts::open(settings).await?;
         Ok(Self {
             issuance: parts.issuance.clone(),
             _parts: Arc::new(parts),
@@ -42,6 +50,7 @@ impl InProcess {
         let wish = Wish {
             spiffe_id: Some(spiffe_id),
             ttl_seconds: 0,
+            ..Wish::default()
         };
         let issued = self
             .issuance

@@ -21,6 +21,7 @@ pub use self::record::{
     CertificateRecord, CertificateState, Counts, EntryRecord, Origin, RefusalRecord, SpentToken,
     TokenRecord, UnknownState,
 };
+pub(crate) use self::requests::RequestNote;
 pub use self::states::{
     ChangeError, DeniedCertificate, ListHead, Selector, StateAction, StateChange,
 };
@@ -32,6 +33,7 @@ mod certificates;
 mod entries;
 mod query;
 mod record;
+mod requests;
 mod states;
 mod tokens;
 mod vitals;

@@ -9,21 +9,24 @@ use identity::{SpiffeId, UnixTime, chain, pem};
 
 pub use self::caller::{Caller, Lifetimes, Proof, Wish};
 pub use self::csr::{
-    CsrError, KeyType, MAX_CSR_BYTES, MAX_NAMES, MAX_RSA_BITS, MIN_RSA_BITS, VerifiedCsr,
+    CsrError, KeyType, MAX_CSR_BYTES, MAX_NAMES, MAX_RSA_BITS, MIN_RSA_BITS, UnknownKeyType,
+    VerifiedCsr,
 };
 pub use self::grant::{Grant, Purpose, ServerNames};
 pub use self::policy::{Application, IssuancePolicy, Standing};
 pub use self::profile::ProfileError;
 pub use self::refusal::{ProofFault, Refusal, RefusalClass};
+pub use self::rules::{LiveRules, LoadedRules};
 pub use self::serial::{SerialNumber, random_serial};
 pub use self::sign::{IssuedSvid, Issuer, SignError};
 pub use self::slot::IssuerSlot;
 use crate::clock::Clock;
-use crate::crypto::NoRandomness;
+use crate::crypto::{NoRandomness, random_bytes};
 use crate::inventory::{
     CertificateRecord, CertificateState, Guard, GuardFailure, Inventory, InventoryError,
-    NewCertificate, RecordOutcome, RefusalRecord,
+    NewCertificate, RecordOutcome, RefusalRecord, RequestNote,
 };
+use crate::issuance::Facts;
 use crate::issue::policy::{TokenUse, token_use};
 use crate::issue::suspensions::Suspensions;
 use crate::metrics::Telemetry;
@@ -33,9 +36,11 @@ pub(crate) mod attest;
 pub(crate) mod caller;
 pub(crate) mod csr;
 pub(crate) mod grant;
+pub mod lint;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod refusal;
+pub(crate) mod rules;
 pub(crate) mod serial;
 pub(crate) mod sign;
 pub(crate) mod slot;
@@ -243,7 +248,7 @@ impl Issuance {
             let checked = self.proofs.check_renewal(certificate, now);
             checked.map_err(Refusal::Proof)?;
         }
-        let subject = self.policy.subject(by, wish)?;
+        let subject = self.policy.subject_of(by, wish, &csr, now)?;
         let names_count = match by {
             Caller::JoinToken(_) | Caller::Certificate(_) | Caller::Proven(_) => {
                 self.proofs.csr_names() == CsrNames::MustMatch
@@ -268,12 +273,35 @@ impl Issuance {
             subject,
             wish,
             standing,
+            jitter: u16::from_be_bytes(random_bytes()?),
         };
+        let facts = IssuancePolicy::facts(&application);
         // From here to the answer one issuer, whatever is taken into use meanwhile.
         let issuer = self.issuer();
-        let grant = self.policy.authorize(application, issuer.validity(), now)?;
+        let decided = self.policy.authorize(application, issuer.validity(), now);
+        self.note(by, facts, &decided, now);
+        let grant = decided?;
+        let rule = grant.rule().to_owned();
         let svid = issuer.issue(grant, random_serial()?, now).await?;
-        self.record(by, &issuer, svid, &spki_sha256, now).await
+        self.record(by, &issuer, svid, rule, &spki_sha256, now)
+            .await
+    }
+
+    /// Keeps what was asked, for dry runs of other rules. It is no record: if it is lost, nothing is.
+    fn note(&self, by: &Caller, facts: Facts, decided: &Result<Grant, Refusal>, now: UnixTime) {
+        if by.proof() == Proof::Authority {
+            return;
+        }
+        let (allowed, rule) = match decided {
+            Ok(grant) => (true, Some(grant.rule())),
+            Err(refusal) => (false, refusal.rule()),
+        };
+        self.inventory.note_request(RequestNote {
+            at: now,
+            facts,
+            allowed,
+            rule: rule.unwrap_or_default().to_owned(),
+        });
     }
 
     /// What the record says about the request.
@@ -319,6 +347,7 @@ impl Issuance {
         by: &Caller,
         issuer: &Issuer,
         svid: IssuedSvid,
+        rule: String,
         spki_sha256: &str,
         now: UnixTime,
     ) -> Result<Issued, IssueError> {
@@ -349,6 +378,7 @@ impl Issuance {
             proof: by.proof().as_str(),
             issued_at: now,
             origin: by.origin(now),
+            rule,
         };
         match self.inventory.record_certificate(new, guard).await? {
             RecordOutcome::Recorded => Ok(issued),

@@ -331,6 +331,7 @@ async fn certify_csr(issuance: &Issuance, csr: &str) -> Result<ListCertificate, 
     let wish = Wish {
         spiffe_id: None,
         ttl_seconds: CERTIFICATE_SECONDS.min(issuance.policy().max_ttl_seconds()),
+        ..Wish::default()
     };
     let issued = issuance
         .issue(&Caller::ListSigner, csr, &wish)

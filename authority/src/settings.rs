@@ -12,6 +12,7 @@ use crate::issue::Lifetimes;
 use crate::limits::Limits;
 use crate::metrics::MetricsSettings;
 use crate::proof::ProofsConfig;
+use crate::rules_file::IssuanceSettings;
 use crate::serve::access::AdminSettings;
 
 /// Names inside the data folder.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Who may administrate over the network.
     pub admin: AdminSettings,
+    /// The rules of who may have which certificate.
+    pub issuance: IssuanceSettings,
 }
 
 /// A setting that cannot be.
@@ -101,6 +104,7 @@ impl Settings {
             limits: Limits::default(),
             metrics: MetricsSettings::default(),
             admin: AdminSettings::default(),
+            issuance: IssuanceSettings::default(),
         }
     }
 
@@ -146,6 +150,13 @@ impl Settings {
         }
         self.limits.check()?;
         self.admin.check(&self.trust_domain)?;
+        if self.issuance.poll_seconds < 1 {
+            return wrong(
+                "the period of looking at the issuance rules",
+                0,
+                "at least 1 s",
+            );
+        }
         if self.list_signer_id().is_none() {
             return Err(SettingsError {
                 setting: "the trust domain",

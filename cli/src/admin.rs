@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::admin::admin_service_client::AdminServiceClient;
+use api::issuance::issuance_service_client::IssuanceServiceClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
@@ -84,6 +85,14 @@ pub(crate) async fn channel(target: &Target) -> Result<Channel, Failure> {
         Target::Socket(path) => over_socket(path).await,
         Target::Network(network) => network.connect().await,
     }
+}
+
+/// The issuance rules of an authority.
+pub(crate) async fn issuance(
+    target: impl Into<Target>,
+) -> Result<IssuanceServiceClient<Channel>, Failure> {
+    let channel = channel(&target.into()).await?;
+    Ok(IssuanceServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
 }
 
 async fn over_socket(socket: &Path) -> Result<Channel, Failure> {

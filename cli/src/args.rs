@@ -10,6 +10,9 @@ pub(crate) use ca::{
     CaCommand, CaInitArgs, CaKeyAlgorithm, CeremonyCommand, CeremonySignArgs, ExportArgs,
     ImportArgs, IntermediateArgs, PassphraseArgs,
 };
+pub(crate) use issuance::{
+    IssuanceCheckArgs, IssuanceCommand, IssuanceDiffArgs, IssuanceExplainArgs, IssuanceTestArgs,
+};
 pub(crate) use policy::{
     CheckArgs, DiffArgs, ExplainArgs, LintArgs, LintFormat, PathForm, PolicyCommand,
     Protocol as PolicyProtocol, ProxyKind, PublishArgs, RequestArgs, ScopeArgs, SourceArgs,
@@ -22,6 +25,7 @@ pub(crate) use servers::{
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
 mod ca;
+mod issuance;
 mod policy;
 mod record;
 mod servers;
@@ -79,6 +83,9 @@ pub(crate) enum Command {
     /// Join tokens, with which an agent proves itself the first time
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Rules of who may have which certificate: check, test, explain, dry run
+    #[command(subcommand)]
+    Issuance(IssuanceCommand),
     /// Istio authorization policies, on a laptop
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -8,6 +8,7 @@ pub(crate) mod cert_files;
 pub(crate) mod doctor;
 pub(crate) mod entry;
 pub(crate) mod envoy;
+pub(crate) mod issuance;
 pub(crate) mod policy;
 pub(crate) mod token;
 

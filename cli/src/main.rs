@@ -58,6 +58,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Cert(command) => commands::cert::run(command).await,
         Command::Entry(command) => commands::entry::run(command).await,
         Command::Token(command) => commands::token::run(command).await,
+        Command::Issuance(command) => commands::issuance::run(command).await,
         Command::Policy(command) => commands::policy::run(command).await,
         Command::Envoy(command) => commands::envoy::run(command),
         Command::Doctor(args) => commands::doctor::run(args).await,

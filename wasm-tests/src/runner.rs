@@ -17,6 +17,7 @@ mod junit;
 mod native;
 mod read;
 mod report;
+mod suite;
 mod tap;
 mod trace;
 
@@ -32,7 +33,11 @@ pub use self::{
     report::{CaseReport, Difference, FileReport, Report},
     trace::{ConditionTrace, RuleTrace},
 };
-pub use self::{junit::junit, tap::tap};
+pub use self::{
+    junit::{junit, junit_of},
+    suite::{Failed, Suite, SuiteCase},
+    tap::{tap, tap_of},
+};
 pub use policy::yaml::{
     KINDS, OtherKinds, Problem, ResourceName, Sources, WrittenResource as Written,
 };

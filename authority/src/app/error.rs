@@ -9,6 +9,7 @@ use crate::data_dir::DataDirError;
 use crate::inventory::InventoryError;
 use crate::proof::ProofsError;
 use crate::revoke::{ListKeyError, PublishError};
+use crate::rules_file::RulesFileError;
 use crate::serve::admin_socket::AdminSocketError;
 use crate::serve::own_certificate::OwnCertificateError;
 use crate::serve::tls::TlsError;
@@ -33,6 +34,9 @@ pub enum ServeError {
     /// The record cannot be used.
     #[error(transparent)]
     Inventory(#[from] InventoryError),
+    /// The issuance rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesFileError),
     /// There is no key for the deny list.
     #[error(transparent)]
     ListKey(#[from] ListKeyError),

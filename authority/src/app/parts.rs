@@ -10,6 +10,7 @@ use crate::data_dir::DataDir;
 use crate::inventory::{Inventory, InventoryError, WriterTask};
 use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
 use crate::proof::Proofs;
+use crate::rules_file;
 use crate::settings::{Settings, SettingsError, names};
 
 /// What issuing needs, without listeners.
@@ -50,7 +51,8 @@ impl Parts {
             settings.list_signer_id().ok_or_else(too_long)?,
             settings.lifetimes(),
             server_names(settings.listen),
-        );
+        )
+        .with_rules(rules_file::open(&settings.issuance)?);
         let clock = Arc::clone(&settings.clock);
         let issuance = Issuance::new(policy, Issuer::new(authority.clone()), inventory, clock)
             .with_proofs(proofs);

@@ -19,6 +19,8 @@ pub(crate) struct NewCertificate {
     pub(crate) issued_at: UnixTime,
     /// The proof it goes back to.
     pub(crate) origin: Origin,
+    /// Id of the issuance rule that allowed it.
+    pub(crate) rule: String,
 }
 
 /// What must still hold at the moment of recording.
@@ -100,6 +102,7 @@ async fn insert(
         .bind(&new.origin.proven_by)
         .bind(&new.origin.evidence_sha256)
         .bind(serde_json::Value::from(new.origin.selectors.as_slice()).to_string())
+        .bind(&new.rule)
         .execute(&mut *connection)
         .await?
         .rows_affected();
@@ -169,9 +172,9 @@ const INSERT: &str = "\
 INSERT INTO certificates (
     serial, sha256, spiffe_id, issuer_sha256, key_type, spki_sha256, not_before, not_after,
     issued_at, caller, proof, entry_id, state_since, der,
-    proven_at, proven_by, evidence_sha256, selectors)
+    proven_at, proven_by, evidence_sha256, selectors, rule)
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13,
-    ?17, ?18, ?19, ?20
+    ?17, ?18, ?19, ?20, ?21
 WHERE (?16 OR NOT EXISTS (
         SELECT 1 FROM certificates
         WHERE spiffe_id = ?3 AND state = 'suspended' AND not_after >= ?9))

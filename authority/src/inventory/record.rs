@@ -98,6 +98,8 @@ pub struct CertificateRecord {
     pub der: Vec<u8>,
     /// The proof it goes back to.
     pub origin: Origin,
+    /// Id of the issuance rule that allowed it; empty for one from before there were rules.
+    pub rule: String,
 }
 
 /// The proof that a certificate goes back to, over however many renewals.
@@ -191,7 +193,7 @@ pub struct Counts {
 /// The columns [`certificate`] reads.
 pub(super) const CERTIFICATE_COLUMNS: &str = "serial, sha256, spiffe_id, issuer_sha256, key_type, \
      spki_sha256, not_before, not_after, issued_at, caller, proof, entry_id, state, state_since, \
-     reason, der, proven_at, proven_by, evidence_sha256, selectors";
+     reason, der, proven_at, proven_by, evidence_sha256, selectors, rule";
 
 pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, InventoryError> {
     Ok(CertificateRecord {
@@ -217,6 +219,7 @@ pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, Inventor
             evidence_sha256: text(row, "evidence_sha256")?,
             selectors: selectors(row)?,
         },
+        rule: text(row, "rule")?,
     })
 }
 

@@ -37,6 +37,7 @@ fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
             evidence_sha256: String::new(),
             selectors: vec!["join:x".to_owned()],
         },
+        rule: "builtin/operator".to_owned(),
     }
 }
 

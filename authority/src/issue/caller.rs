@@ -1,5 +1,6 @@
 //! Who asks for a certificate, and how that was proven.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use identity::{SpiffeId, UnixTime};
@@ -147,6 +148,8 @@ pub struct Wish {
     pub spiffe_id: Option<SpiffeId>,
     /// Lifetime in seconds; zero or less for the default.
     pub ttl_seconds: i64,
+    /// What the request says about itself (`owner`, `costCentre` …). Not proven.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// A lifetime rule of the authority, in seconds.

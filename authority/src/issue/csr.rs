@@ -2,30 +2,35 @@
 //! nothing else.
 
 use std::fmt;
+use std::str::FromStr;
 
 use identity::x509::{SignatureAlgorithm, VerifySignature as _};
 use identity::{SpiffeId, pem};
 use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::cri_attributes::ParsedCriAttribute;
-use x509_parser::extensions::GeneralName;
 use x509_parser::oid_registry as oid;
-use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _, ParsedExtension};
-use x509_parser::public_key::PublicKey;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+use x509_parser::prelude::{AlgorithmIdentifier, FromDer as _};
+use x509_parser::x509::X509Version;
 
-use crate::crypto::{AwsLcVerifier, EcCurve, sha256_hex};
+use self::key::{ED25519_IDENTIFIER, key_type};
+use self::wishes::{check_wishes, only_name};
+use crate::crypto::{AwsLcVerifier, sha256_hex};
 
-/// A CSR whose self-signature verified; all that is kept of it is the public key.
+mod key;
+mod wishes;
+
+/// A CSR whose self-signature verified; all that is kept of it is the public key, and the DNS names
+/// asked for, which count only where an issuance rule allows them by name.
 ///
-/// Subject, names and every other extension asked for are dropped. A request for a CA certificate
-/// is refused outright rather than dropped, so that its author notices.
+/// Subject, other names and every other extension asked for are dropped. A request for a CA
+/// certificate is refused outright rather than dropped, so that its author notices.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedCsr {
     spki_der: Vec<u8>,
     spki_sha256: String,
     key_type: KeyType,
     only_name: Option<String>,
+    dns_names: Vec<String>,
 }
 
 /// Kind of a certified key.
@@ -40,6 +45,38 @@ pub enum KeyType {
         /// Length of the modulus, in bits.
         bits: usize,
     },
+    /// Ed25519 (RFC 8410). Envoy takes no such leaves: rules must allow it by name.
+    Ed25519,
+}
+
+/// A name that is no [`KeyType`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "key algorithm {found:?} is not one of ecdsa-p256, ecdsa-p384, rsa-<bits> from {MIN_RSA_BITS} \
+     to {MAX_RSA_BITS}, ed25519"
+)]
+pub struct UnknownKeyType {
+    /// The name found.
+    pub found: String,
+}
+
+impl FromStr for KeyType {
+    type Err = UnknownKeyType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let bits = name.strip_prefix("rsa-").and_then(|bits| bits.parse().ok());
+        match (name, bits) {
+            ("ecdsa-p256", _) => Ok(Self::EcdsaP256),
+            ("ecdsa-p384", _) => Ok(Self::EcdsaP384),
+            ("ed25519", _) => Ok(Self::Ed25519),
+            (_, Some(bits)) if (MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) => {
+                Ok(Self::Rsa { bits })
+            }
+            _ => Err(UnknownKeyType {
+                found: name.chars().take(64).collect(),
+            }),
+        }
+    }
 }
 
 impl fmt::Display for KeyType {
@@ -48,6 +85,7 @@ impl fmt::Display for KeyType {
             Self::EcdsaP256 => f.write_str("ecdsa-p256"),
             Self::EcdsaP384 => f.write_str("ecdsa-p384"),
             Self::Rsa { bits } => write!(f, "rsa-{bits}"),
+            Self::Ed25519 => f.write_str("ed25519"),
         }
     }
 }
@@ -84,7 +122,9 @@ pub enum CsrError {
         oid: String,
     },
     /// A key that is not certified here.
-    #[error("CSR has a key of an unsupported kind; ECDSA P-256, P-384 and RSA are supported")]
+    #[error(
+        "CSR has a key of an unsupported kind; ECDSA P-256, P-384, RSA and Ed25519 are supported"
+    )]
     UnsupportedKey,
     /// An RSA key that is too short or too long.
     #[error("CSR has an RSA key of {bits} bits, allowed are {MIN_RSA_BITS} to {MAX_RSA_BITS}")]
@@ -92,6 +132,9 @@ pub enum CsrError {
         /// Length found, in bits.
         bits: usize,
     },
+    /// An RSA key whose public exponent is even, below 65537 or beyond 64 bits.
+    #[error("CSR has an RSA key whose public exponent is not odd, or not 65537 or more in 64 bits")]
+    RsaExponent,
     /// The signature is not by the key in the request.
     #[error("CSR is not signed by the key in it")]
     BadSignature,
@@ -121,6 +164,7 @@ impl CsrError {
             Self::UnsupportedSignature { .. } => "csr_unsupported_signature",
             Self::UnsupportedKey => "csr_unsupported_key",
             Self::RsaLength { .. } => "csr_rsa_length",
+            Self::RsaExponent => "csr_rsa_exponent",
             Self::BadSignature => "csr_bad_signature",
             Self::AsksForCa { .. } => "csr_asks_for_ca",
             Self::TooManyNames { .. } => "csr_too_many_names",
@@ -143,7 +187,7 @@ impl VerifiedCsr {
     /// # Errors
     /// [`CsrError`], the first rule that fails.
     pub(crate) fn parse_ca_pem(text: &str) -> Result<Self, CsrError> {
-        Self::parse_pem_with(text, |_any| Ok(()))
+        Self::parse_pem_with(text, |_any| Ok(Vec::new()))
     }
 
     fn parse_pem_with(text: &str, wishes: Wishes) -> Result<Self, CsrError> {
@@ -202,12 +246,13 @@ impl VerifiedCsr {
                 &request.signature_value.data,
             )
             .map_err(|_bad| CsrError::BadSignature)?;
-        wishes(&request)?;
+        let dns_names = wishes(&request)?;
         Ok(Self {
             spki_der: info.subject_pki.raw.to_vec(),
             spki_sha256: sha256_hex(info.subject_pki.raw),
             key_type,
             only_name: only_name(&request),
+            dns_names,
         })
     }
 
@@ -228,6 +273,12 @@ impl VerifiedCsr {
     #[must_use]
     pub fn spki_sha256(&self) -> &str {
         &self.spki_sha256
+    }
+
+    /// DNS names asked for, as written. Nothing is said about whether they may be had.
+    #[must_use]
+    pub fn dns_names(&self) -> &[String] {
+        &self.dns_names
     }
 
     /// Kind of the key.
@@ -265,35 +316,9 @@ const fn identifier_der(algorithm: SignatureAlgorithm) -> Option<&'static [u8]> 
         SignatureAlgorithm::RsaPkcs1Sha256 => &const { rsa(11) },
         SignatureAlgorithm::RsaPkcs1Sha384 => &const { rsa(12) },
         SignatureAlgorithm::RsaPkcs1Sha512 => &const { rsa(13) },
+        SignatureAlgorithm::Ed25519 => ED25519_IDENTIFIER,
         _ => return None,
     })
-}
-
-fn key_type(spki: &SubjectPublicKeyInfo<'_>) -> Result<KeyType, CsrError> {
-    match EcCurve::of(spki) {
-        Some(curve) => {
-            let (key_type, coordinate) = match curve {
-                EcCurve::P256 => (KeyType::EcdsaP256, 32),
-                EcCurve::P384 => (KeyType::EcdsaP384, 48),
-            };
-            // Only the uncompressed form of a point (SEC 1 §2.3.3): peers refuse the other.
-            let point = &spki.subject_public_key.data;
-            if point.len() != 2 * coordinate + 1 || point.first() != Some(&4) {
-                return Err(CsrError::UnsupportedKey);
-            }
-            Ok(key_type)
-        }
-        None => match spki.parsed() {
-            Ok(PublicKey::RSA(key)) if spki.algorithm.algorithm == oid::OID_PKCS1_RSAENCRYPTION => {
-                let bits = key.key_size();
-                if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
-                    return Err(CsrError::RsaLength { bits });
-                }
-                Ok(KeyType::Rsa { bits })
-            }
-            _ => Err(CsrError::UnsupportedKey),
-        },
-    }
 }
 
 fn refuse_weak_digest(algorithm: &AlgorithmIdentifier<'_>) -> Result<(), CsrError> {
@@ -337,77 +362,14 @@ pub(crate) fn signature_algorithm(
             oid::OID_PKCS1_SHA512WITHRSA,
             SignatureAlgorithm::RsaPkcs1Sha512,
         ),
+        (oid::OID_SIG_ED25519, SignatureAlgorithm::Ed25519),
     ]
     .into_iter()
     .find_map(|(known, algorithm)| (known == *oid).then_some(algorithm))
 }
 
-/// Looks at what is asked for.
-type Wishes = fn(&X509CertificationRequest<'_>) -> Result<(), CsrError>;
-
-/// Looks at the extensions asked for, only to refuse what no honest workload asks for.
-fn check_wishes(request: &X509CertificationRequest<'_>) -> Result<(), CsrError> {
-    let mut names = 0_usize;
-    let wishes = request
-        .certification_request_info
-        .iter_attributes()
-        .filter_map(|attribute| match attribute.parsed_attribute() {
-            ParsedCriAttribute::ExtensionRequest(wishes) => Some(&wishes.extensions),
-            _ => None,
-        });
-    for extension in wishes.flatten() {
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(wish) if wish.ca => {
-                return Err(CsrError::AsksForCa { asked: "CA:TRUE" });
-            }
-            ParsedExtension::KeyUsage(wish) if wish.key_cert_sign() => {
-                return Err(CsrError::AsksForCa {
-                    asked: "keyCertSign",
-                });
-            }
-            ParsedExtension::KeyUsage(wish) if wish.crl_sign() => {
-                return Err(CsrError::AsksForCa { asked: "cRLSign" });
-            }
-            ParsedExtension::SubjectAlternativeName(wish) => {
-                names = names.saturating_add(wish.general_names.len());
-            }
-            ParsedExtension::ParseError { .. } => {
-                return Err(CsrError::Malformed {
-                    problem: "an extension asked for is malformed",
-                });
-            }
-            _ => {}
-        }
-    }
-    if names > MAX_NAMES {
-        return Err(CsrError::TooManyNames { found: names });
-    }
-    Ok(())
-}
-
-/// The one name asked for, if it is a URI and there is no common name beside it.
-fn only_name(request: &X509CertificationRequest<'_>) -> Option<String> {
-    let info = &request.certification_request_info;
-    if info.subject.iter_common_name().next().is_some() {
-        return None;
-    }
-    let mut names = info
-        .iter_attributes()
-        .filter_map(|attribute| match attribute.parsed_attribute() {
-            ParsedCriAttribute::ExtensionRequest(wishes) => Some(&wishes.extensions),
-            _ => None,
-        })
-        .flatten()
-        .filter_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(names) => Some(&names.general_names),
-            _ => None,
-        })
-        .flatten();
-    match (names.next(), names.next()) {
-        (Some(GeneralName::URI(uri)), None) => Some((*uri).to_owned()),
-        _ => None,
-    }
-}
+/// Looks at what is asked for, and gives the DNS names among it.
+type Wishes = fn(&X509CertificationRequest<'_>) -> Result<Vec<String>, CsrError>;
 
 /// Longest CSR looked at, in bytes of PEM or DER; an RSA-8192 request with names stays below half.
 pub const MAX_CSR_BYTES: usize = 16 * 1024;
@@ -415,7 +377,7 @@ pub const MAX_CSR_BYTES: usize = 16 * 1024;
 pub const MIN_RSA_BITS: usize = 2048;
 /// Longest RSA modulus certified, in bits; a longer one only costs its verifiers time.
 pub const MAX_RSA_BITS: usize = 8192;
-/// Most names a CSR may ask for. They are all ignored; a flood of them is a probe.
+/// Most names a CSR may ask for. Few or none of them count; a flood of them is a probe.
 pub const MAX_NAMES: usize = 16;
 /// ecdsa-with-SHA1 (RFC 3279 §2.2.3).
 const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";

@@ -19,6 +19,7 @@ pub struct Grant {
     pub(super) server_names: ServerNames,
     pub(super) entry_id: Option<String>,
     pub(super) purpose: Purpose,
+    pub(super) rule: String,
 }
 
 /// What a certificate is for.
@@ -26,13 +27,17 @@ pub struct Grant {
 pub enum Purpose {
     /// TLS, at either end.
     Tls,
+    /// TLS as a server, by a DNS name: the outer side of an ingress gateway.
+    TlsServer,
+    /// TLS as a client: the outer side of an egress gateway.
+    TlsClient,
     /// Signing deny lists. It has no extended key usage: verifiers of lists take no certificate
     /// that has one, so that no key for TLS can sign a list.
     ListSigning,
 }
 
-/// Names beside the SPIFFE ID. Empty for every workload; only the authority's own serving
-/// certificate has some.
+/// Names beside the SPIFFE ID: those of the authority's own serving certificate, and DNS names that
+/// a rule gives.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ServerNames {
     /// DNS names.
@@ -76,6 +81,12 @@ impl Grant {
     #[must_use]
     pub const fn purpose(&self) -> Purpose {
         self.purpose
+    }
+
+    /// Id of the issuance rule that allowed it; `builtin/…` for the built-in ones.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
     }
 
     /// The registration entry the certificate lives on.

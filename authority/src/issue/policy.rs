@@ -4,10 +4,12 @@ use identity::x509::Validity;
 use identity::{SpiffeId, TrustDomain, UnixTime};
 
 use crate::inventory::EntryRecord;
+use crate::issuance::Facts;
 use crate::issue::caller::{Caller, Lifetimes, Proof, Wish};
 use crate::issue::csr::VerifiedCsr;
-use crate::issue::grant::{Grant, Purpose, ServerNames};
+use crate::issue::grant::{Grant, ServerNames};
 use crate::issue::refusal::{ProofFault, Refusal};
+use crate::issue::rules::{LiveRules, LoadedRules};
 
 /// The rules of issuance. Pure: what it must know about the record is handed in as [`Standing`].
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub struct IssuancePolicy {
     list_signer_id: SpiffeId,
     lifetimes: Lifetimes,
     server_names: ServerNames,
+    rules: LiveRules,
 }
 
 /// A request whose parts have each been verified.
@@ -32,6 +35,8 @@ pub struct Application<'a> {
     pub wish: &'a Wish,
     /// What the record says.
     pub standing: Standing,
+    /// A random number, for rules that shorten lifetimes at random.
+    pub jitter: u16,
 }
 
 /// What the record says about a request.
@@ -48,7 +53,7 @@ impl IssuancePolicy {
     /// Rules for `trust_domain`, in which `authority_id` is the authority's own and gets
     /// `server_names`, and `list_signer_id` is the one of its deny list's key.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         trust_domain: TrustDomain,
         authority_id: SpiffeId,
         list_signer_id: SpiffeId,
@@ -61,7 +66,34 @@ impl IssuancePolicy {
             list_signer_id,
             lifetimes,
             server_names,
+            rules: LiveRules::new(LoadedRules::builtin()),
         }
+    }
+
+    /// The same with these rules instead of the built-in ones.
+    #[must_use]
+    pub fn with_rules(mut self, rules: LiveRules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// The issuance rules in force.
+    #[must_use]
+    pub const fn rules(&self) -> &LiveRules {
+        &self.rules
+    }
+
+    /// What is known of a request, as rules see it.
+    #[must_use]
+    pub fn facts(application: &Application<'_>) -> Facts {
+        let entry = application.standing.entry.as_ref();
+        Facts::of(
+            application.by,
+            &application.subject,
+            application.wish,
+            &application.csr,
+            entry.map(|entry| (entry.id.as_str(), entry.ttl_seconds)),
+        )
     }
 
     /// The trust domain served.
@@ -74,6 +106,12 @@ impl IssuancePolicy {
     #[must_use]
     pub const fn authority_id(&self) -> &SpiffeId {
         &self.authority_id
+    }
+
+    /// The authority's own lifetimes.
+    #[must_use]
+    pub const fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
     }
 
     /// The longest lifetime that may be asked for, in seconds.
@@ -103,6 +141,30 @@ impl IssuancePolicy {
         };
         self.check_assignable(wanted)?;
         Ok(wanted.clone())
+    }
+
+    /// The identity a request is about, as [`subject`](Self::subject); where neither the request nor
+    /// the proof names one, the rules do.
+    ///
+    /// # Errors
+    /// [`Refusal`] if nobody names one, or it is not one that can be had.
+    pub fn subject_of(
+        &self,
+        by: &Caller,
+        wish: &Wish,
+        csr: &VerifiedCsr,
+        now: UnixTime,
+    ) -> Result<SpiffeId, Refusal> {
+        let unnamed = match by {
+            Caller::Proven(proven) if wish.spiffe_id.is_none() => proven.spiffe_id().is_none(),
+            _ => false,
+        };
+        if !unnamed {
+            return self.subject(by, wish);
+        }
+        let wanted = self.named_by_rules(by, wish, csr, now)?;
+        self.check_assignable(&wanted)?;
+        Ok(wanted)
     }
 
     /// Whether anybody may be given `id`.
@@ -138,7 +200,9 @@ impl IssuancePolicy {
         Ok(())
     }
 
-    /// Decides. The standing is checked again, atomically, when the certificate is recorded.
+    /// Decides. What no rule can give away is checked first: whose identity it is, and that it is
+    /// not suspended. Then the rules in force decide, but for the authority's own certificates. The
+    /// standing is checked again, atomically, when the certificate is recorded.
     ///
     /// # Errors
     /// [`Refusal`], the first rule that fails.
@@ -148,54 +212,31 @@ impl IssuancePolicy {
         issuer: Validity,
         now: UnixTime,
     ) -> Result<Grant, Refusal> {
-        let Application {
-            by,
-            csr,
-            subject,
-            wish,
-            standing,
-        } = application;
-        check_right(by, &subject, standing.entry.as_ref())?;
-        if standing.suspended {
-            return Err(Refusal::IdentitySuspended { wanted: subject });
+        check_right(
+            application.by,
+            &application.subject,
+            application.standing.entry.as_ref(),
+        )?;
+        if application.standing.suspended {
+            return Err(Refusal::IdentitySuspended {
+                wanted: application.subject,
+            });
         }
-        let ttl = self.ttl(wish.ttl_seconds, standing.entry.as_ref())?;
-        let (not_before, not_after) = self.validity(ttl, issuer, now)?;
-        let server_names = match by {
-            Caller::Authority => self.server_names.clone(),
-            _ => ServerNames::default(),
+        let given = match application.by {
+            Caller::Authority | Caller::ListSigner => self.own(&application)?,
+            _ => self.by_rules(&application, now)?,
         };
+        let (not_before, not_after) = self.validity(given.ttl, issuer, now)?;
         Ok(Grant {
-            spiffe_id: subject,
-            csr,
+            spiffe_id: given.spiffe_id,
+            csr: application.csr,
             not_before,
             not_after,
-            server_names,
-            entry_id: standing.entry.map(|entry| entry.id),
-            purpose: match by {
-                Caller::ListSigner => Purpose::ListSigning,
-                _ => Purpose::Tls,
-            },
+            server_names: given.server_names,
+            entry_id: application.standing.entry.map(|entry| entry.id),
+            purpose: given.purpose,
+            rule: given.rule,
         })
-    }
-
-    /// Lifetime in seconds. Istiod's rule: nothing asked for is the default, more than the maximum
-    /// is an error. An entry's own limit shortens without an error.
-    fn ttl(&self, asked: i64, entry: Option<&EntryRecord>) -> Result<i64, Refusal> {
-        let max = self.lifetimes.max_ttl;
-        if asked > max {
-            return Err(Refusal::TtlTooLong { asked, max });
-        }
-        let limit = entry
-            .map(|entry| entry.ttl_seconds)
-            .filter(|limit| *limit > 0);
-        let ttl = match (asked, limit) {
-            (..=0, None) => self.lifetimes.default_ttl,
-            (..=0, Some(limit)) => limit,
-            (asked, None) => asked,
-            (asked, Some(limit)) => asked.min(limit),
-        };
-        Ok(ttl.min(max))
     }
 
     fn validity(
@@ -237,6 +278,8 @@ fn check_right(
             });
         }
         Caller::Proven(proven) if proven.spiffe_id() == Some(subject) => return Ok(()),
+        // A proof that gives no identity leaves it to the rules, which have to name this one.
+        Caller::Proven(proven) if proven.spiffe_id().is_none() => return Ok(()),
         Caller::Proven(proven) => {
             return Err(Refusal::Impersonation {
                 caller: proven.to_string(),
@@ -319,5 +362,6 @@ pub(crate) fn token_use(
     }
 }
 
+mod given;
 #[cfg(test)]
 mod tests;

@@ -46,7 +46,12 @@ pub(crate) fn check(
     serial: SerialNumber,
     issuer: &CaCertificate,
 ) -> Result<(), ProfileError> {
-    let svid = X509Svid::parse(der, SvidProfile::Strict).map_err(ProfileError::Svid)?;
+    // X509-SVID §4.4 wants both purposes of whoever has one; a gateway's outer side has one.
+    let strictness = match grant.purpose() {
+        Purpose::Tls | Purpose::ListSigning => SvidProfile::Strict,
+        Purpose::TlsServer | Purpose::TlsClient => SvidProfile::Istio,
+    };
+    let svid = X509Svid::parse(der, strictness).map_err(ProfileError::Svid)?;
     same("SPIFFE ID", svid.id() == grant.spiffe_id())?;
 
     let (rest, certificate) =
@@ -108,7 +113,7 @@ fn check_extension_set(
     found.sort();
     let [others @ .., _extended_key_usage] = &EXTENSIONS;
     let wanted: &[&str] = match purpose {
-        Purpose::Tls => &EXTENSIONS,
+        Purpose::Tls | Purpose::TlsServer | Purpose::TlsClient => &EXTENSIONS,
         Purpose::ListSigning => others,
     };
     if found == wanted {
@@ -130,7 +135,8 @@ fn check_extension(
         ),
         ParsedExtension::KeyUsage(usage) => {
             let wanted = match grant.csr().key_type() {
-                KeyType::EcdsaP256 | KeyType::EcdsaP384 => DIGITAL_SIGNATURE,
+                KeyType::Rsa { .. } if grant.purpose() == Purpose::TlsClient => DIGITAL_SIGNATURE,
+                KeyType::EcdsaP256 | KeyType::EcdsaP384 | KeyType::Ed25519 => DIGITAL_SIGNATURE,
                 KeyType::Rsa { .. } => DIGITAL_SIGNATURE | KEY_ENCIPHERMENT,
             };
             same("key usage", usage.flags == wanted)
@@ -142,13 +148,14 @@ fn check_extension(
                 || usage.time_stamping
                 || usage.ocsp_signing
                 || !usage.other.is_empty();
-            same(
-                "extended key usage",
-                grant.purpose() == Purpose::Tls
-                    && usage.server_auth
-                    && usage.client_auth
-                    && !others,
-            )
+            let wanted = match grant.purpose() {
+                Purpose::Tls => Some((true, true)),
+                Purpose::TlsServer => Some((true, false)),
+                Purpose::TlsClient => Some((false, true)),
+                Purpose::ListSigning => None,
+            };
+            let found = (usage.server_auth, usage.client_auth);
+            same("extended key usage", wanted == Some(found) && !others)
         }
         ParsedExtension::AuthorityKeyIdentifier(id) => same(
             "authority key identifier",

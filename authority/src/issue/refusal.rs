@@ -5,6 +5,7 @@
 use identity::SpiffeId;
 
 use crate::inventory::CertificateState;
+use crate::issuance::Denial;
 use crate::issue::csr::CsrError;
 use crate::proof::TokenFault;
 
@@ -18,6 +19,9 @@ pub enum Refusal {
     /// The CSR is not acceptable.
     #[error(transparent)]
     Csr(#[from] CsrError),
+    /// The issuance rules refuse it.
+    #[error(transparent)]
+    Rules(#[from] Denial),
     /// A lifetime beyond the maximum.
     #[error("lifetime of {asked} s asked for, limit is {max} s")]
     TtlTooLong {
@@ -192,6 +196,8 @@ impl Refusal {
             | Self::NoIdentity { .. }
             | Self::Impersonation { .. }
             | Self::IdentitySuspended { .. } => RefusalClass::Denied,
+            Self::Rules(denial) if !denial.is_mistake() => RefusalClass::Denied,
+            Self::Rules(_) => RefusalClass::Invalid,
             Self::Proof(_) => RefusalClass::Unauthenticated,
             Self::Csr(_)
             | Self::CsrNames { .. }
@@ -206,6 +212,7 @@ impl Refusal {
         match self {
             Self::Proof(fault) => fault.code(),
             Self::Csr(error) => error.code(),
+            Self::Rules(denial) => denial.code(),
             Self::TtlTooLong { .. } => "ttl_too_long",
             Self::BadField { .. } => "bad_field",
             Self::ForeignTrustDomain { .. } => "foreign_trust_domain",
@@ -218,6 +225,15 @@ impl Refusal {
             Self::NoIdentity { .. } => "no_identity",
             Self::Impersonation { .. } => "impersonation_denied",
             Self::CsrNames { .. } => "csr_names_differ",
+        }
+    }
+
+    /// Id of the issuance rule that refuses, if one does.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Rules(denial) => denial.rule(),
+            _ => None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::ca::{CaCertificate, CaKey, CaKeyError, CertificateAuthority, Custody}
 use crate::crypto::sha256_hex;
 use crate::issue::csr::KeyType;
 use crate::issue::grant::{Grant, Purpose};
+use crate::issue::lint::{self, ChainFacts, LintError};
 use crate::issue::profile::{self, ProfileError};
 use crate::issue::serial::SerialNumber;
 
@@ -29,6 +30,7 @@ pub struct Issuer {
     upper: Vec<CaCertificate>,
     key: Arc<dyn CaKey>,
     root_custody: Custody,
+    chain_facts: Arc<ChainFacts>,
 }
 
 /// A signed certificate and its facts. It is worth nothing until it has been recorded.
@@ -72,6 +74,9 @@ pub enum SignError {
     /// What was granted would not validate; nothing was signed.
     #[error("the certificate would not validate")]
     Path(#[source] PathError),
+    /// What was built breaks a lint; nothing was signed.
+    #[error("the certificate to sign breaks a lint")]
+    Lint(#[source] LintError),
     /// The issuer's certificate has expired.
     #[error("the issuing certificate expired at {not_after}")]
     IssuerExpired {
@@ -87,7 +92,13 @@ impl Issuer {
     /// An issuer that signs with the intermediate of `authority`.
     #[must_use]
     pub fn new(authority: CertificateAuthority) -> Self {
+        let chain: Vec<&CaCertificate> = std::iter::once(&authority.intermediate)
+            .chain(&authority.upper)
+            .chain([&authority.root])
+            .collect();
+        let chain_facts = ChainFacts::read(&chain);
         Self {
+            chain_facts: Arc::new(chain_facts),
             root: authority.root,
             certificate: authority.intermediate,
             upper: authority.upper,
@@ -165,11 +176,14 @@ impl Issuer {
         self.check_path(&grant, now).map_err(SignError::Path)?;
         let tbs = self.to_be_signed(&grant, serial)?;
         let algorithm = self.key.algorithm().signature_identifier();
-        // The signature's place is filled with a byte that verifies nowhere, so that the very
-        // bytes that will be signed can be parsed and checked before the key is used.
-        let rehearsal = assemble(&tbs, algorithm, &[0]);
+        // The signature's place is filled with one that verifies nowhere, so that the very bytes
+        // that will be signed can be parsed and checked before the key is used.
+        let signature =
+            lint::rehearsal_signature(self.key.algorithm()).map_err(SignError::Build)?;
+        let rehearsal = assemble(&tbs, algorithm, &signature);
         profile::check(&rehearsal, &grant, serial, &self.certificate)
             .map_err(SignError::Profile)?;
+        lint::check(&rehearsal, grant.purpose, &self.chain_facts).map_err(SignError::Lint)?;
         let signature = self.key.sign(&tbs).await.map_err(SignError::Key)?;
         let der = assemble(&tbs, algorithm, &signature);
         Ok(IssuedSvid {
@@ -245,9 +259,15 @@ fn leaf_params(grant: &Grant, serial: SerialNumber) -> Result<CertificateParams,
     // Plain `NoCa` writes no basic constraints at all.
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
+    // RFC 5280 §4.2.1.12 has keyEncipherment for serverAuth, and not for clientAuth alone.
     params.key_usages = match grant.csr.key_type() {
+        KeyType::Rsa { .. } if grant.purpose == Purpose::TlsClient => {
+            vec![KeyUsagePurpose::DigitalSignature]
+        }
         // RFC 8813 §3: keyEncipherment has no meaning for an EC key and must not be set.
-        KeyType::EcdsaP256 | KeyType::EcdsaP384 => vec![KeyUsagePurpose::DigitalSignature],
+        KeyType::EcdsaP256 | KeyType::EcdsaP384 | KeyType::Ed25519 => {
+            vec![KeyUsagePurpose::DigitalSignature]
+        }
         KeyType::Rsa { .. } => {
             vec![
                 KeyUsagePurpose::DigitalSignature,
@@ -260,6 +280,8 @@ fn leaf_params(grant: &Grant, serial: SerialNumber) -> Result<CertificateParams,
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ],
+        Purpose::TlsServer => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Purpose::TlsClient => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Purpose::ListSigning => Vec::new(),
     };
     Ok(params)

@@ -200,6 +200,11 @@ pub(crate) fn required(path: &str) -> Option<Role> {
             | "PublishPolicyBundle" => Some(Role::Operator),
             _ => None,
         },
+        // The rules in force, and what was asked lately.
+        "countersign.issuance.v1.IssuanceService" => match method {
+            "GetRules" | "ListRequests" => Some(Role::Viewer),
+            _ => None,
+        },
         "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
             (method == "ServerReflectionInfo").then_some(Role::Viewer)
         }

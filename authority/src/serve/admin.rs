@@ -165,6 +165,7 @@ impl AdminService for AdminApi {
         let wish = Wish {
             spiffe_id: Some(id("spiffe_id", &request.spiffe_id)?),
             ttl_seconds: request.ttl_seconds,
+            ..Wish::default()
         };
         let issued = self
             .issuance

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use api::admin::admin_service_server::AdminServiceServer;
+use api::issuance::issuance_service_server::IssuanceServiceServer;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -20,12 +21,34 @@ use crate::issue::attest::{self, AttestError};
 use crate::issue::{Caller, Issuance};
 use crate::serve::access::{self, AdminSettings, Role};
 use crate::serve::admin::AdminApi;
+use crate::serve::issuance::IssuanceApi;
 use crate::serve::peer::TlsConnection;
 use crate::serve::{reflection, status};
 
 /// The identity that a call over the network was let in by; the record's actor.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor(pub(crate) SpiffeId);
+
+/// Everything an operator is served, over the socket and over the network.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminServices {
+    pub(crate) admin: AdminApi,
+    pub(crate) issuance: IssuanceApi,
+}
+
+/// Their names, for reflection.
+const SERVICES: [&str; 2] = [
+    "countersign.admin.v1.AdminService",
+    "countersign.issuance.v1.IssuanceService",
+];
+
+impl AdminServices {
+    /// As one set of routes; requests of at most `max_message` bytes.
+    pub(crate) fn routes(self, max_message: usize) -> Routes {
+        Routes::new(AdminServiceServer::new(self.admin).max_decoding_message_size(max_message))
+            .add_service(IssuanceServiceServer::new(self.issuance))
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Guard {
@@ -36,18 +59,17 @@ struct Guard {
 /// Serves until `stopping`; gives its name back.
 pub(crate) async fn serve(
     connections: ReceiverStream<Result<TlsConnection, io::Error>>,
-    api: AdminApi,
+    services: AdminServices,
     settings: AdminSettings,
     max_message: usize,
     stopping: CancellationToken,
 ) -> &'static str {
     let guard = Guard {
-        issuance: api.issuance.clone(),
+        issuance: services.admin.issuance.clone(),
         settings: Arc::new(settings),
     };
-    let service = AdminServiceServer::new(api).max_decoding_message_size(max_message);
-    let mut routes = Routes::new(service);
-    match reflection::services(&["countersign.admin.v1.AdminService"]) {
+    let mut routes = services.routes(max_message);
+    match reflection::services(&SERVICES) {
         Ok((v1, v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
         Err(error) => tracing::warn!(%error, "no reflection"),
     }

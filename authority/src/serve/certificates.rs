@@ -1,5 +1,7 @@
 //! Istio's certificate service.
 
+use std::collections::BTreeMap;
+
 use api::istio::istio_certificate_service_server::IstioCertificateService;
 use api::istio::{
     CERT_SIGNER, IMPERSONATED_IDENTITY, IstioCertificateRequest, IstioCertificateResponse,
@@ -12,7 +14,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::issue::attest::AttestError;
 use crate::issue::{Caller, Issuance, Refusal, Wish};
 use crate::serve::front::{Front, Visit};
-use crate::serve::{peer, status};
+use crate::serve::{metadata, peer, status};
 
 /// Serves `CreateCertificate`.
 #[derive(Clone, Debug)]
@@ -36,7 +38,8 @@ impl CertificateApi {
         let caller = peer::caller(&request, &self.issuance).await?;
         drop(permit);
         let _permit = visit.issue(&caller).await?;
-        self.issue(caller, request.into_inner()).await
+        let said = metadata::of_headers(request.metadata());
+        self.issue(caller, said, request.into_inner()).await
     }
 
     /// A node agent that asks for a pod's identity is looked at as that pod, if it may have it.
@@ -80,9 +83,10 @@ impl CertificateApi {
     async fn issue(
         &self,
         caller: Caller,
+        said: BTreeMap<String, String>,
         request: IstioCertificateRequest,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let wish = match wish(&request) {
+        let wish = match wish(&request, said) {
             Ok(wish) => wish,
             Err(refusal) => {
                 self.issuance
@@ -106,7 +110,10 @@ impl CertificateApi {
 
 /// Reads the options. Keys that are not known are left alone, as istiod does: nothing of what is
 /// issued depends on them.
-fn wish(request: &IstioCertificateRequest) -> Result<Wish, Refusal> {
+fn wish(
+    request: &IstioCertificateRequest,
+    said: BTreeMap<String, String>,
+) -> Result<Wish, Refusal> {
     let metadata = request.metadata.as_ref();
     if text(metadata, CERT_SIGNER)?.is_some_and(|signer| !signer.is_empty()) {
         return Err(Refusal::BadField {
@@ -124,6 +131,7 @@ fn wish(request: &IstioCertificateRequest) -> Result<Wish, Refusal> {
     Ok(Wish {
         spiffe_id,
         ttl_seconds: request.validity_duration,
+        metadata: metadata::of_request(metadata, said),
     })
 }
 

@@ -24,6 +24,7 @@ mod clients;
 mod crash;
 mod discovery;
 mod foreign;
+mod issuance_rules;
 mod issuer;
 mod issuing;
 mod kube;

@@ -75,6 +75,9 @@ pub(crate) struct AuthorityServeArgs {
     /// Who may do everything there; repeatable
     #[arg(long, requires = "admin_listen", value_name = "PATTERN")]
     pub(crate) admin_operator: Vec<String>,
+    /// File of issuance rules, read again whenever its content changes [default: built-in rules]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) issuance_policy: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -59,6 +59,12 @@ fn settings(args: AuthorityServeArgs) -> Result<Settings, Failure> {
         settings.ca.passphrase =
             super::ca::passphrase_source(&args.ca_passphrase, "passphrase of the CA's keys")?;
     }
+    if args.issuance_policy.is_some() {
+        settings
+            .issuance
+            .policy_file
+            .clone_from(&args.issuance_policy);
+    }
     if args.metrics_listen.is_some() {
         settings.metrics.listen = args.metrics_listen;
     }

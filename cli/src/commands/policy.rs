@@ -1,6 +1,6 @@
 //! `countersign policy`: Istio's policies on a laptop.
 
-mod check;
+pub(crate) mod check;
 mod diff;
 mod explain;
 mod lint;
@@ -8,7 +8,7 @@ mod publish;
 mod published;
 mod scope;
 mod sources;
-mod style;
+pub(crate) mod style;
 mod test;
 mod trace;
 

@@ -18,6 +18,7 @@ mod commands;
 mod doctor;
 mod first_start;
 mod help;
+mod issuance;
 mod issued;
 mod kill;
 mod outage;

@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         write("certificate", &format!("root-{name}"), root.der())?;
         write("certificate", &format!("leaf-{name}"), leaf.der())?;
         write("certificate", &format!("two-uris-{name}"), &two)?;
+        write("csr", name, request(&key)?.der())?;
         write("pem", &format!("leaf-{name}"), leaf.pem().as_bytes())?;
         let encoded = leaf
             .pem()
@@ -46,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             key.public_key_pem().as_bytes(),
         )?;
     }
+    csr_bodies()?;
     deny_lists()?;
     policy_bundles()?;
     tokens()?;
@@ -132,6 +134,31 @@ fn leaf_pair(issuer: &Issuer<'_, &KeyPair>) -> Result<Vec<u8>, Box<dyn Error>> {
         .signed_by(&KeyPair::generate()?, issuer)?
         .der()
         .to_vec())
+}
+
+/// Requests to certify the target's key without their signature, which the target makes itself.
+fn csr_bodies() -> Result<(), Box<dyn Error>> {
+    let der = hex::decode(include_str!("../csr.key.hex").trim())?;
+    let key = KeyPair::try_from(der.as_slice())?;
+    let whole = request(&key)?;
+    // Behind the outer header, of four bytes at this length, stands the part that is signed.
+    let body = whole.der().get(4..).unwrap_or_default();
+    let length = match body {
+        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+        [0x30, 0x81, length, ..] => 3 + usize::from(*length),
+        _ => body.len(),
+    };
+    write("csr", "body", body.get(..length).unwrap_or(body))
+}
+
+/// A request that asks for names and usages of its own.
+fn request(key: &KeyPair) -> Result<rcgen::CertificateSigningRequest, Box<dyn Error>> {
+    let mut params = CertificateParams::new(vec!["gateway.example.org".to_owned()])?;
+    params
+        .subject_alt_names
+        .push(SanType::URI(HTTPBIN.to_owned().try_into()?));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    Ok(params.serialize_request(key)?)
 }
 
 fn write(target: &str, name: &str, content: &[u8]) -> Result<(), Box<dyn Error>> {

@@ -1,32 +1,60 @@
 //! JUnit XML, as continuous integration reads it.
 
-use super::report::{CaseReport, Difference, FileReport, Report};
+use super::report::{CaseReport, Difference, Report};
+use super::suite::{Failed, Suite, SuiteCase};
+use super::tap;
 
 /// The report as one document: a suite a file.
 #[must_use]
 pub fn junit(report: &Report) -> String {
-    let (tests, failures) = (report.total(), report.failed());
+    junit_of("countersign policy test", &suites(report))
+}
+
+/// The report as suites.
+pub(super) fn suites(report: &Report) -> Vec<Suite> {
+    let case = |case: &CaseReport| SuiteCase {
+        name: case.name.clone(),
+        line: case.line,
+        failure: (!case.passed()).then(|| Failed {
+            message: message(case),
+            details: details(case),
+            fields: tap::fields(case),
+        }),
+    };
+    report
+        .files
+        .iter()
+        .map(|file| Suite {
+            file: file.file.clone(),
+            cases: file.cases.iter().map(case).collect(),
+        })
+        .collect()
+}
+
+/// Any suites as one document; `title` is the name of the whole.
+#[must_use]
+pub fn junit_of(title: &str, suites: &[Suite]) -> String {
+    let tests: usize = suites.iter().map(|suite| suite.cases.len()).sum();
+    let failures: usize = suites.iter().map(Suite::failures).sum();
+    let title = escape(title);
     let mut lines = vec![
         r#"<?xml version="1.0" encoding="UTF-8"?>"#.to_owned(),
-        format!(
-            r#"<testsuites name="countersign policy test" tests="{tests}" failures="{failures}">"#
-        ),
+        format!(r#"<testsuites name="{title}" tests="{tests}" failures="{failures}">"#),
     ];
-    for file in &report.files {
-        suite(file, &mut lines);
+    for suite in suites {
+        one(suite, &mut lines);
     }
     lines.push("</testsuites>\n".to_owned());
     lines.join("\n")
 }
 
-fn suite(file: &FileReport, lines: &mut Vec<String>) {
-    let name = escape(&file.file);
-    let failures = file.cases.iter().filter(|case| !case.passed()).count();
-    let tests = file.cases.len();
+fn one(suite: &Suite, lines: &mut Vec<String>) {
+    let name = escape(&suite.file);
+    let (tests, failures) = (suite.cases.len(), suite.failures());
     lines.push(format!(
         r#"  <testsuite name="{name}" tests="{tests}" failures="{failures}">"#
     ));
-    for case in &file.cases {
+    for case in &suite.cases {
         let line = case
             .line
             .map(|line| format!(r#" line="{line}""#))
@@ -35,16 +63,16 @@ fn suite(file: &FileReport, lines: &mut Vec<String>) {
             r#"    <testcase classname="{name}" name="{}" file="{name}"{line}"#,
             escape(&case.name)
         );
-        if case.passed() {
-            lines.push(format!("{head}/>"));
-        } else {
-            lines.push(format!("{head}>"));
-            let message = escape(&message(case));
-            let details = escape(&details(case));
-            lines.push(format!(
-                r#"      <failure message="{message}">{details}</failure>"#
-            ));
-            lines.push("    </testcase>".to_owned());
+        match &case.failure {
+            None => lines.push(format!("{head}/>")),
+            Some(failed) => {
+                lines.push(format!("{head}>"));
+                let (message, details) = (escape(&failed.message), escape(&failed.details));
+                lines.push(format!(
+                    r#"      <failure message="{message}">{details}</failure>"#
+                ));
+                lines.push("    </testcase>".to_owned());
+            }
         }
     }
     lines.push("  </testsuite>".to_owned());

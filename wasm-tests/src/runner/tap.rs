@@ -3,32 +3,53 @@
 use std::fmt::Write as _;
 
 use super::report::{CaseReport, Report};
+use super::suite::{Failed, Suite};
 
 /// The report, one line a case; of failed ones what was expected and found.
 #[must_use]
 pub fn tap(report: &Report) -> String {
-    let mut text = format!("TAP version 14\n1..{}\n", report.total());
-    for (index, case) in report.cases().enumerate() {
-        let word = if case.passed() { "ok" } else { "not ok" };
+    tap_of(&super::junit::suites(report))
+}
+
+/// The same for any suites.
+#[must_use]
+pub fn tap_of(suites: &[Suite]) -> String {
+    let total: usize = suites.iter().map(|suite| suite.cases.len()).sum();
+    let mut text = format!("TAP version 14\n1..{total}\n");
+    let cases = suites
+        .iter()
+        .flat_map(|suite| suite.cases.iter().map(move |case| (suite, case)));
+    for (index, (suite, case)) in cases.enumerate() {
+        let word = match case.failure {
+            None => "ok",
+            Some(_) => "not ok",
+        };
         let number = index + 1;
-        let name = escape(&format!("{}: {}", case.file, case.name));
+        let name = escape(&format!("{}: {}", suite.file, case.name));
         line(&mut text, format_args!("{word} {number} - {name}"));
-        if !case.passed() {
-            diagnostics(&mut text, case);
+        if let Some(failed) = &case.failure {
+            diagnostics(&mut text, failed);
         }
     }
     text
 }
 
-fn diagnostics(text: &mut String, case: &CaseReport) {
+fn diagnostics(text: &mut String, failed: &Failed) {
     line(text, format_args!("  ---"));
-    let mut field = |name: &str, value: String| {
+    for (name, value) in &failed.fields {
         // JSON is YAML, and quotes what needs it.
         line(
             text,
-            format_args!("  {name}: {}", serde_json::Value::from(value)),
+            format_args!("  {name}: {}", serde_json::Value::from(value.as_str())),
         );
-    };
+    }
+    line(text, format_args!("  ..."));
+}
+
+/// What was expected of a case and found, by field.
+pub(super) fn fields(case: &CaseReport) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut field = |name: &str, value: String| fields.push((name.to_owned(), value));
     field("expected", case.expected.to_string());
     field("got", case.found.to_string());
     if let Some(shadow) = &case.shadow {
@@ -41,7 +62,7 @@ fn diagnostics(text: &mut String, case: &CaseReport) {
     if let Some(at) = case.line {
         field("at", format!("{}:{at}", case.file));
     }
-    line(text, format_args!("  ..."));
+    fields
 }
 
 /// Writing to a text does not fail.

@@ -69,6 +69,7 @@ fn certificate(spiffe_id: &str, entry_id: Option<&str>) -> Caller {
             evidence_sha256: String::new(),
             selectors: vec![],
         },
+        rule: String::new(),
     })
 }
 
@@ -101,6 +102,7 @@ fn decide(by: &Caller, subject: &str, entry: Option<EntryRecord>) -> Result<Gran
         subject: id(subject),
         wish: &Wish::default(),
         standing,
+        jitter: 0,
     };
     usual().authorize(application, always(), at(NOW))
 }
@@ -163,6 +165,33 @@ fn a_renewal_needs_the_entry_its_certificate_lives_on() {
 }
 
 #[test]
+fn a_renewal_is_good_for_no_more_than_what_it_renews() {
+    use rcgen::ExtendedKeyUsagePurpose as Purpose;
+    for (purposes, renewed) in [
+        (vec![Purpose::ServerAuth, Purpose::ClientAuth], true),
+        (vec![Purpose::ClientAuth], false),
+    ] {
+        let mut params = rcgen::CertificateParams::default();
+        let uri = HTTPBIN.to_owned().try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+        params.is_ca = rcgen::IsCa::ExplicitNoCa;
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = purposes;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut by = certificate(HTTPBIN, None);
+        if let Caller::Certificate(record) = &mut by {
+            record.der = params.self_signed(&key).unwrap().der().to_vec();
+        }
+        let decided = decide(&by, HTTPBIN, None);
+        assert_eq!(decided.is_ok(), renewed);
+        if let Err(refusal) = decided {
+            assert_eq!(refusal.code(), "other_purpose");
+            assert_eq!(refusal.rule(), Some("builtin/renewal"));
+        }
+    }
+}
+
+#[test]
 fn a_suspended_identity_is_refused_to_everybody() {
     for by in [
         certificate(AGENT, None),
@@ -182,6 +211,7 @@ fn a_suspended_identity_is_refused_to_everybody() {
             subject: id(AGENT),
             wish: &Wish::default(),
             standing,
+            jitter: 0,
         };
         let refused = usual()
             .authorize(application, always(), at(NOW))
@@ -261,9 +291,9 @@ proptest! {
             entry: limit.map(|ttl| entry("e", AGENT, HTTPBIN, ttl)),
             suspended: false,
         };
-        let wish = Wish { spiffe_id: None, ttl_seconds: asked };
+        let wish = Wish { spiffe_id: None, ttl_seconds: asked, ..Wish::default() };
         let subject = if limit.is_some() { HTTPBIN } else { AGENT };
-        let application = Application { by: &by, csr: csr(), subject: id(subject), wish: &wish, standing };
+        let application = Application { by: &by, csr: csr(), subject: id(subject), wish: &wish, standing, jitter: 0 };
         match policy.authorize(application, issuer, at(NOW)) {
             Err(refused) => {
                 prop_assert!(asked > max_ttl);

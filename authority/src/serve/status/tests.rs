@@ -68,6 +68,9 @@ fn expected(refusal: &Refusal) -> Code {
         | Refusal::IdentitySuspended { .. }
         | Refusal::NoIdentity { .. }
         | Refusal::Impersonation { .. } => Code::PermissionDenied,
+        // The rules: what they do not allow, and what is wrong with the request itself.
+        Refusal::Rules(denial) if denial.is_mistake() => Code::InvalidArgument,
+        Refusal::Rules(_) => Code::PermissionDenied,
         // Istiod's CSR_ERROR and TTL_ERROR: the same request again is as wrong.
         Refusal::Csr(_)
         | Refusal::CsrNames { .. }

@@ -95,7 +95,7 @@ pub(super) fn scope(read: &Sources) -> Result<Scope, Failure> {
     Ok(scope)
 }
 
-pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
