@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::crypto::NoRandomness;
 use crate::inventory::{
     CertificateRecord, CertificateState, Guard, GuardFailure, Inventory, InventoryError,
-    NewCertificate, RecordOutcome, RefusalRecord,
+    NewCertificate, Origin, RecordOutcome, RefusalRecord,
 };
 use crate::issue::policy::{TokenUse, token_use};
 
@@ -132,7 +132,21 @@ impl Issuance {
         csr_pem: &str,
         wish: &Wish,
     ) -> Result<Issued, IssueError> {
-        let issued = self.try_issue(by, csr_pem, wish).await;
+        self.issue_to(by, csr_pem, wish, Origin::default()).await
+    }
+
+    /// [`Self::issue`] for a request that came from `origin`, which goes on record.
+    ///
+    /// # Errors
+    /// [`IssueError`]: refused, or the authority failed.
+    pub async fn issue_to(
+        &self,
+        by: &Caller,
+        csr_pem: &str,
+        wish: &Wish,
+        origin: Origin,
+    ) -> Result<Issued, IssueError> {
+        let issued = self.try_issue(by, csr_pem, wish, origin).await;
         match &issued {
             Ok(issued) => tracing::info!(
                 spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = %by,
@@ -195,6 +209,7 @@ impl Issuance {
         by: &Caller,
         csr_pem: &str,
         wish: &Wish,
+        origin: Origin,
     ) -> Result<Issued, IssueError> {
         let now = self.now();
         let csr = VerifiedCsr::parse_pem(csr_pem).map_err(Refusal::Csr)?;
@@ -218,7 +233,7 @@ impl Issuance {
             .policy
             .authorize(application, self.issuer.validity(), now)?;
         let svid = self.issuer.issue(grant, random_serial()?, now).await?;
-        self.record(by, svid, &spki_sha256, now).await
+        self.record(by, svid, &spki_sha256, (now, origin)).await
     }
 
     /// What the record says about the request.
@@ -264,7 +279,7 @@ impl Issuance {
         by: &Caller,
         svid: IssuedSvid,
         spki_sha256: &str,
-        now: UnixTime,
+        (now, origin): (UnixTime, Origin),
     ) -> Result<Issued, IssueError> {
         let guard = match by {
             Caller::JoinToken(token) => Guard {
@@ -292,6 +307,7 @@ impl Issuance {
             caller: by.to_string(),
             proof: by.proof().as_str(),
             issued_at: now,
+            origin,
         };
         match self.inventory.record_certificate(new, guard).await? {
             RecordOutcome::Recorded => Ok(issued),

@@ -16,6 +16,7 @@ pub use crate::serve::own_certificate::OwnCertificateError;
 pub use crate::serve::tls::TlsError;
 pub use crate::settings::{Settings, SettingsError, names};
 
+pub mod audit;
 pub mod bench;
 pub mod bundles;
 pub mod ca;

@@ -24,6 +24,12 @@ pub mod names {
     pub const BUNDLE: &str = "bundle.pem";
     /// The administration socket.
     pub const ADMIN_SOCKET: &str = "admin.sock";
+    /// The audit log's private key, PKCS#8 PEM.
+    pub const AUDIT_KEY: &str = "audit.key";
+    /// The audit log's public key, PEM, for whoever verifies.
+    pub const AUDIT_PUBLIC_KEY: &str = "audit.pub";
+    /// How far the record had come.
+    pub const POSITION: &str = "position.json";
     /// Locked while an authority runs.
     pub const LOCK: &str = "lock";
 }

@@ -31,6 +31,7 @@ impl IstioCertificateService for CertificateApi {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let caller = peer::caller(&request, &self.issuance).await?;
+        let origin = peer::origin(&request);
         let request = request.into_inner();
         let wish = match wish(&request) {
             Ok(wish) => wish,
@@ -44,7 +45,7 @@ impl IstioCertificateService for CertificateApi {
         };
         let issued = self
             .issuance
-            .issue(&caller, &request.csr, &wish)
+            .issue_to(&caller, &request.csr, &wish, origin)
             .await
             .map_err(|error| status::of_issue(&error))?;
         Ok(Response::new(IstioCertificateResponse {

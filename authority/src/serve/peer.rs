@@ -5,6 +5,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
 use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
+use crate::inventory::Origin;
 use crate::issue::attest::{self, Presented};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
 use crate::serve::status;
@@ -70,6 +71,15 @@ fn unproven<T>(request: &Request<T>) -> String {
         || "unproven".to_owned(),
         |address| format!("unproven {}", address.ip()),
     )
+}
+
+/// Where a request came from, for the record.
+pub(crate) fn origin<T>(request: &Request<T>) -> Origin {
+    let mut origin = Origin::default();
+    origin.location.address = request
+        .remote_addr()
+        .map(|address| address.ip().to_string());
+    origin
 }
 
 /// The process at the other end of the administration socket.
