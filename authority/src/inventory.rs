@@ -44,6 +44,7 @@ mod query;
 pub(crate) mod record;
 pub(crate) mod refusals;
 pub(crate) mod rows;
+pub mod search;
 mod states;
 mod tokens;
 mod writer;
