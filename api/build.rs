@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             root.join("istio/v1/auth/ca.proto"),
             root.join("countersign/agent/v1/agent.proto"),
             root.join("countersign/admin/v1/admin.proto"),
+            root.join("countersign/record/v1/record.proto"),
         ],
         [root],
     )?;

@@ -52,3 +52,16 @@ pub mod agent {
 pub mod admin {
     tonic::include_proto!("countersign.admin.v1");
 }
+
+/// The record, to be searched and proven, `countersign.record.v1`.
+#[allow(missing_docs, reason = "generated; the protos carry the documentation")]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
+#[allow(unused_qualifications, unreachable_pub, reason = "generated")]
+pub mod record {
+    tonic::include_proto!("countersign.record.v1");
+}

@@ -11,6 +11,7 @@ use api::admin::admin_service_server::AdminServiceServer;
 use api::agent::BundleSnapshot;
 use api::agent::agent_service_server::AgentServiceServer;
 use api::istio::istio_certificate_service_server::IstioCertificateServiceServer;
+use api::record::record_service_server::RecordServiceServer;
 use identity::chain;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -21,9 +22,10 @@ use tonic::transport::Server;
 
 pub use self::error::ServeError;
 pub(crate) use self::parts::Parts;
+use crate::audit::key::LogPublicKey;
 use crate::bundles::Bundles;
 use crate::data_dir::DataDir;
-use crate::inventory::{Inventory, WriterTask};
+use crate::inventory::{Inventory, InventoryError, WriterTask};
 use crate::issue::Issuance;
 use crate::revoke::{ListKeyError, ListKeys, Publisher};
 use crate::serve::admin::AdminApi;
@@ -33,6 +35,7 @@ use crate::serve::certificates::CertificateApi;
 use crate::serve::listener;
 use crate::serve::own_certificate;
 use crate::serve::peer::TlsConnection;
+use crate::serve::record::RecordApi;
 use crate::serve::tls::{self, ServingCertificate};
 use crate::settings::{Settings, names};
 
@@ -152,6 +155,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         listen_address: address.to_string(),
         admin_socket: ready.admin_socket.clone(),
     };
+    let record = RecordApi {
+        issuance: issuance.clone(),
+        log_key: LogPublicKey::read(&settings.path(names::AUDIT_PUBLIC_KEY))
+            .map_err(InventoryError::from)?,
+    };
     let inventory = issuance.inventory().clone();
     let connections = listener::accept(listener, tls, stopping.clone());
     let certificates = CertificateApi::new(issuance.clone());
@@ -165,7 +173,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         agents,
         stopping.clone(),
     ));
-    tasks.spawn(serve_admin(admin_listener, admin, stopping.clone()));
+    tasks.spawn(serve_admin(
+        admin_listener,
+        (admin, record),
+        stopping.clone(),
+    ));
     tasks.spawn(until(stopping.clone(), "deny list", async move {
         let announce = || announce_list_keys(&bundle, &publisher);
         publisher.run(period, announce).await;
@@ -295,11 +307,12 @@ async fn until(
 
 async fn serve_admin(
     listener: UnixListener,
-    api: AdminApi,
+    (api, record): (AdminApi, RecordApi),
     stopping: CancellationToken,
 ) -> &'static str {
     let served = Server::builder()
         .add_service(AdminServiceServer::new(api).max_decoding_message_size(MAX_ADMIN_BYTES))
+        .add_service(RecordServiceServer::new(record))
         .serve_with_incoming_shutdown(
             UnixListenerStream::new(listener),
             stopping.cancelled_owned(),

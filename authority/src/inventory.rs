@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 pub use self::bundles::{BundleError, BundleRecord, MAX_BUNDLES, MAX_TOTAL_BYTES, NewBundle};
 pub(crate) use self::certificates::{Guard, GuardFailure, NewCertificate, RecordOutcome};
+pub use self::expiry::ExpiryBucket;
 use self::log::Log;
 pub use self::log::proofs::{ConsistencyProof, InclusionProof, ProofError};
 pub(crate) use self::log::start::LogOptions;
@@ -38,6 +39,7 @@ use crate::audit::position::PositionError;
 mod bundles;
 mod certificates;
 mod entries;
+mod expiry;
 pub(crate) mod log;
 mod place;
 mod query;

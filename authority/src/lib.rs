@@ -14,9 +14,10 @@ pub use crate::data_dir::DataDirError;
 pub use crate::serve::admin_socket::AdminSocketError;
 pub use crate::serve::own_certificate::OwnCertificateError;
 pub use crate::serve::tls::TlsError;
-pub use crate::settings::{Settings, SettingsError, names};
+pub use crate::settings::{RecordSettings, Settings, SettingsError, names};
 
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod bundles;
 pub mod ca;

@@ -9,6 +9,7 @@ pub(crate) mod convert;
 pub(crate) mod listener;
 pub(crate) mod own_certificate;
 pub(crate) mod peer;
+pub(crate) mod record;
 pub(crate) mod status;
 pub(crate) mod strangers;
 pub(crate) mod tls;

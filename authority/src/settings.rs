@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity::{SpiffeId, TrustDomain};
+use serde::Deserialize;
 
 use crate::ca::KeyAlgorithm;
 use crate::clock::{Clock, SystemClock};
@@ -55,8 +56,35 @@ pub struct Settings {
     pub deny_list_life_seconds: i64,
     /// Kind of the CA's keys, where they must be made.
     pub key_algorithm: KeyAlgorithm,
+    /// The record.
+    pub record: RecordSettings,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+}
+
+/// Section `record` of the configuration.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RecordSettings {
+    /// Seconds between signed heads of the audit log while it grows, 1 to 3600.
+    pub head_period_seconds: i64,
+    /// File that tells how far the record had come [default: `position.json` in the data folder].
+    /// Best on another disk: what is restored together with the record tells nothing.
+    pub position_file: Option<PathBuf>,
+    /// Whether a record older than its position is accepted; a matter of one start, so not of the
+    /// file.
+    #[serde(skip)]
+    pub accept_lost_revocations: bool,
+}
+
+impl Default for RecordSettings {
+    fn default() -> Self {
+        Self {
+            head_period_seconds: 60,
+            position_file: None,
+            accept_lost_revocations: false,
+        }
+    }
 }
 
 /// A setting that cannot be.
@@ -87,6 +115,7 @@ impl Settings {
             deny_list_period_seconds: 10,
             deny_list_life_seconds: 60,
             key_algorithm: KeyAlgorithm::default(),
+            record: RecordSettings::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -126,6 +155,14 @@ impl Settings {
                 "the deny list's period",
                 period,
                 "at least 1 s, no more than its life",
+            );
+        }
+        let head_period = self.record.head_period_seconds;
+        if !(1..=3600).contains(&head_period) {
+            return wrong(
+                "the period of signed tree heads",
+                head_period,
+                "1 to 3600 s",
             );
         }
         if self.list_signer_id().is_none() {

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 
+pub(crate) use audit::{
+    AuditCommand, BackupArgs, ExportArgs, ExportFormat, RestoreArgs, SearchArgs, VerifyArgs,
+};
 pub(crate) use policy::{
     CheckArgs, DiffArgs, ExplainArgs, LintArgs, LintFormat, PathForm, PolicyCommand,
     Protocol as PolicyProtocol, ProxyKind, PublishArgs, RequestArgs, ScopeArgs, SourceArgs,
@@ -15,6 +18,7 @@ pub(crate) use record::{CertCommand, CertState, ChangeArgs, EntryCommand, TokenC
 pub(crate) use servers::{AgentCommand, AuthorityCommand, CaCommand, KeyAlgorithm};
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
+mod audit;
 mod policy;
 mod record;
 mod servers;
@@ -63,9 +67,12 @@ pub(crate) enum Command {
     /// The authority's own keys and certificates
     #[command(subcommand)]
     Ca(CaCommand),
-    /// Certificates: list, show, issue, suspend, resume, revoke
+    /// Certificates: list, search, export, show, issue, suspend, resume, revoke
     #[command(subcommand)]
     Cert(CertCommand),
+    /// The audit log: check it, read it, prove what is in it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Registration entries: which agent may ask for which identity, for which processes
     #[command(subcommand)]
     Entry(EntryCommand),

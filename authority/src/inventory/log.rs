@@ -16,7 +16,7 @@ use crate::inventory::{ListHead, refusals};
 
 pub(crate) mod proofs;
 pub(crate) mod read;
-pub(super) mod start;
+pub(crate) mod start;
 
 /// The log as the writer knows it.
 #[derive(Debug)]

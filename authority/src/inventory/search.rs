@@ -144,7 +144,11 @@ impl Inventory {
         let mut best = None;
         let alone = plans.len() == 1;
         for plan in plans {
-            let rows = if alone { 0 } else { self.estimate(&plan).await? };
+            let rows = if alone {
+                0
+            } else {
+                self.estimate(&plan).await?
+            };
             // Candidates come best first, so only fewer rows change the choice.
             if best.as_ref().is_none_or(|(fewest, _)| rows < *fewest) {
                 best = Some((rows, plan));

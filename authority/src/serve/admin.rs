@@ -23,10 +23,12 @@ use crate::revoke::Publisher;
 use crate::serve::agents::announce_list_keys;
 use crate::serve::{convert, peer, status};
 
-use self::fields::{bundle_name, hex_text, id, limit, optional_id};
+use self::fields::{bundle_name, id, optional_id};
 
 mod entries;
 mod fields;
+
+pub(crate) use self::fields::{hex_text, limit};
 
 /// Serves administration.
 #[derive(Clone, Debug)]

@@ -22,3 +22,4 @@ mod streams;
 mod support;
 mod transport;
 mod verifiers;
+mod write_points;

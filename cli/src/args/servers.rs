@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{AdminArgs, OutputArgs, seconds};
+use super::{AdminArgs, BackupArgs, OutputArgs, RestoreArgs, seconds};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityCommand {
     /// Serve: issue certificates, keep the record, publish the deny list
     Serve(AuthorityServeArgs),
+    /// Back the record up to one file, also while an authority runs
+    Backup(BackupArgs),
+    /// Put a backup back: checked first, and what was there is kept
+    Restore(RestoreArgs),
 }
 
 #[derive(Debug, Args)]
@@ -38,6 +42,9 @@ pub(crate) struct AuthorityServeArgs {
     /// Keys of the authority
     #[arg(long, value_enum, default_value_t = KeyAlgorithm::EcdsaP256)]
     pub(crate) key_algorithm: KeyAlgorithm,
+    /// Start on a record older than the position beside it: what was revoked since is accepted again
+    #[arg(long)]
+    pub(crate) accept_lost_revocations: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -5,17 +5,22 @@ use authority::ca::KeyAlgorithm;
 use identity::TrustDomain;
 
 use crate::args::{self, AuthorityCommand};
-use crate::commands::stopped;
+use crate::commands::{backup, stopped};
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
-    let AuthorityCommand::Serve(args) = command;
+    let args = match command {
+        AuthorityCommand::Serve(args) => args,
+        AuthorityCommand::Backup(args) => return backup::backup(args).await,
+        AuthorityCommand::Restore(args) => return backup::restore(args).await,
+    };
     let mut settings = Settings::new(trust_domain(&args.trust_domain)?, args.data_dir);
     settings.listen = args.listen;
     settings.default_ttl_seconds = lifetime("--default-ttl", args.default_ttl)?;
     settings.max_ttl_seconds = lifetime("--max-ttl", args.max_ttl)?;
     settings.key_algorithm = key_algorithm(args.key_algorithm);
+    settings.record.accept_lost_revocations = args.accept_lost_revocations;
     let ready = |ready: &authority::Ready| {
         let event = serde_json::json!({
             "event": "listening",

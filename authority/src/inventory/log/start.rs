@@ -429,7 +429,7 @@ fn write_public_key(path: &Path, key: &LogKey) -> Result<(), InventoryError> {
 }
 
 /// The time in a signed head that was not verified; 0 if there is none.
-fn signed_at(note: &str) -> i64 {
+pub(crate) fn signed_at(note: &str) -> i64 {
     note.lines()
         .find_map(|line| line.strip_prefix("time "))
         .and_then(|text| text.parse().ok())

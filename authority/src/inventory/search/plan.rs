@@ -155,7 +155,9 @@ impl<'t> Plan<'t> {
                 sql.push(table).push(" WHERE ").push(table).push(".id IN (");
                 for (position, (lead, tree)) in branches.iter().enumerate() {
                     sql.push(if position > 0 { " UNION " } else { "" });
-                    sql.push("SELECT id FROM (SELECT ").push(table).push(".id FROM ");
+                    sql.push("SELECT id FROM (SELECT ")
+                        .push(table)
+                        .push(".id FROM ");
                     lead.write_source(self.schema, &mut sql);
                     tree.write(&mut sql);
                     newest(lead.number(self.schema), cursor, limit, &mut sql);
@@ -167,7 +169,13 @@ impl<'t> Plan<'t> {
             Lead::Range(condition, direction) => {
                 self.lead.write_source(self.schema, &mut sql);
                 self.tree.write(&mut sql);
-                by_value(self.schema.number, (column_of(condition), *direction), cursor, limit, &mut sql)?;
+                by_value(
+                    self.schema.number,
+                    (column_of(condition), *direction),
+                    cursor,
+                    limit,
+                    &mut sql,
+                )?;
             }
             lead => {
                 lead.write_source(self.schema, &mut sql);
@@ -261,7 +269,10 @@ impl Lead<'_> {
 /// Appends the order by number, and where the page begins.
 fn newest(number: &'static str, cursor: Option<&Cursor>, limit: u32, sql: &mut Statement) {
     if let Some(cursor) = cursor {
-        sql.push(" AND ").push(number).push(" < ").push_bind(cursor.id);
+        sql.push(" AND ")
+            .push(number)
+            .push(" < ")
+            .push_bind(cursor.id);
     }
     sql.push(" ORDER BY ")
         .push(number)

@@ -47,7 +47,11 @@ async fn record(inventory: &Inventory, number: i64, wanted: &Wanted) -> String {
             serial,
             spiffe_id: SpiffeId::new(wanted.id).unwrap(),
             issuer_sha256: "ab".to_owned(),
-            key_type: if wanted.rsa { KeyType::Rsa { bits: 2048 } } else { KeyType::EcdsaP256 },
+            key_type: if wanted.rsa {
+                KeyType::Rsa { bits: 2048 }
+            } else {
+                KeyType::EcdsaP256
+            },
             spki_sha256: "cd".to_owned(),
             not_before: now(),
             not_after: UnixTime::from_secs(NOW + wanted.expires),
@@ -58,7 +62,10 @@ async fn record(inventory: &Inventory, number: i64, wanted: &Wanted) -> String {
         issued_at: UnixTime::from_secs(NOW - 100 * number),
         origin,
     };
-    inventory.record_certificate(new, Guard::default()).await.unwrap();
+    inventory
+        .record_certificate(new, Guard::default())
+        .await
+        .unwrap();
     serial.to_string()
 }
 
@@ -72,16 +79,29 @@ async fn filled() -> (TempDir, Inventory, WriterTask, Vec<String>) {
     let all = [
         wanted(A, 2 * DAY, Some("payments")),
         wanted(B, 8 * DAY, Some("payments")),
-        Wanted { pod: Some("web-0"), rsa: true, ..wanted(C, 3 * DAY, Some("it's \"x\"")) },
+        Wanted {
+            pod: Some("web-0"),
+            rsa: true,
+            ..wanted(C, 3 * DAY, Some("it's \"x\""))
+        },
         wanted(A, -DAY, Some("billing")),
-        Wanted { pod: Some("web-1"), ..wanted(A, DAY, None) },
+        Wanted {
+            pod: Some("web-1"),
+            ..wanted(A, DAY, None)
+        },
     ];
     let mut serials = Vec::new();
     for (number, wanted) in (0..).zip(&all) {
         serials.push(record(&inventory, number, wanted).await);
     }
     let selector = Selector::Serial(serials[1].clone());
-    let revoked = inventory.change_state(selector, StateAction::Revoke, String::new(), String::new(), now());
+    let revoked = inventory.change_state(
+        selector,
+        StateAction::Revoke,
+        String::new(),
+        String::new(),
+        now(),
+    );
     revoked.await.unwrap().unwrap();
     (dir, inventory, task, serials)
 }
@@ -115,13 +135,19 @@ async fn queries_find_what_they_say() {
         ("not owner=payments", vec![4, 3, 2]),
         ("owner=\"it's \\\"x\\\"\"", vec![2]),
         ("owner=payments or owner=billing", vec![3, 1, 0]),
-        ("(owner=payments or pod=web-1) and identity~spiffe://td/ns/prod/*", vec![0, 4, 1]),
+        (
+            "(owner=payments or pod=web-1) and identity~spiffe://td/ns/prod/*",
+            vec![0, 4, 1],
+        ),
         ("not (owner=payments or owner=billing)", vec![4, 2]),
         ("state=revoked", vec![1]),
         ("state!=revoked and owner=payments", vec![0]),
         ("state=active and key=rsa-2048", vec![2]),
         ("bits>=2048", vec![2]),
-        ("bits<2048 and not identity=spiffe://td/ns/prod/sa/a", vec![1]),
+        (
+            "bits<2048 and not identity=spiffe://td/ns/prod/sa/a",
+            vec![1],
+        ),
         ("namespace=test", vec![2]),
         ("namespace!=test and pod~web-?", vec![4]),
         ("pod!=web-0", vec![4, 3, 1, 0]),
@@ -131,7 +157,10 @@ async fn queries_find_what_they_say() {
         ("expires>7d", vec![1]),
         ("not expires<7d", vec![3, 1]),
         ("expires<2027-01-15", vec![3]),
-        ("expires>=2027-01-18T00:00:00Z and expires<2027-01-19T00:00:00+01:00", vec![2]),
+        (
+            "expires>=2027-01-18T00:00:00Z and expires<2027-01-19T00:00:00+01:00",
+            vec![2],
+        ),
         ("issued<150s", vec![0, 1]),
         ("issued>150s", vec![2, 3, 4]),
         ("caller=uid:0 and proof=operator", vec![4, 3, 2, 1, 0]),
@@ -180,14 +209,26 @@ async fn pages_hold_everything_once() {
         limit: 1,
         cursor: String::new(),
     };
-    let next = inventory.search_certificates(&first, now()).await.unwrap().next;
-    for (query, cursor) in [("", next.as_str()), ("", "x"), ("", "e30"), ("", &"A".repeat(9000))] {
+    let next = inventory
+        .search_certificates(&first, now())
+        .await
+        .unwrap()
+        .next;
+    for (query, cursor) in [
+        ("", next.as_str()),
+        ("", "x"),
+        ("", "e30"),
+        ("", &"A".repeat(9000)),
+    ] {
         let search = Search {
             query: query.to_owned(),
             limit: 1,
             cursor: cursor.to_owned(),
         };
-        let refused = inventory.search_certificates(&search, now()).await.unwrap_err();
+        let refused = inventory
+            .search_certificates(&search, now())
+            .await
+            .unwrap_err();
         assert!(matches!(refused, SearchError::Cursor), "{refused}");
     }
 }
@@ -206,10 +247,23 @@ async fn values_are_never_part_of_a_statement() {
     ];
     for value in hostile {
         let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-        for field in ["serial", "identity", "pod", "caller", "owner", "meta.x", "key", "namespace"] {
+        for field in [
+            "serial",
+            "identity",
+            "pod",
+            "caller",
+            "owner",
+            "meta.x",
+            "key",
+            "namespace",
+        ] {
             for operator in ["=", "~"] {
                 let query = format!("{field}{operator}\"{quoted}\"");
-                assert_eq!(find(&inventory, &serials, &query).await, [0_usize; 0], "{query}");
+                assert_eq!(
+                    find(&inventory, &serials, &query).await,
+                    [0_usize; 0],
+                    "{query}"
+                );
             }
         }
     }
@@ -277,29 +331,69 @@ proptest::proptest! {
 async fn indexed_fields_are_never_scanned() {
     let (_dir, inventory, _task, _) = filled().await;
     for query in [
-        "serial=aa", "sha256=aa", "spki=cd", "pod=web-0", "address=10.0.0.1", "identity=spiffe://td/x",
-        "node=n", "caller=uid:0", "state=revoked", "state=suspended", "namespace=prod", "cluster=c",
-        "issuer=ab", "key=rsa-2048", "bits=256", "bits>=2048", "alg=unknown", "proof=operator",
-        "expires<7d", "expires>2027-01-01", "issued<1h", "issued>1h", "owner=payments",
-        "identity~spiffe://td/*", "pod~web-*", "node~n*", "address~10.*",
-        "owner=a or owner=b", "pod=a or address=b or serial=cc",
-        "state=active and namespace=prod", "key=rsa-2048 and pod=web-0 and expires<7d",
+        "serial=aa",
+        "sha256=aa",
+        "spki=cd",
+        "pod=web-0",
+        "address=10.0.0.1",
+        "identity=spiffe://td/x",
+        "node=n",
+        "caller=uid:0",
+        "state=revoked",
+        "state=suspended",
+        "namespace=prod",
+        "cluster=c",
+        "issuer=ab",
+        "key=rsa-2048",
+        "bits=256",
+        "bits>=2048",
+        "alg=unknown",
+        "proof=operator",
+        "expires<7d",
+        "expires>2027-01-01",
+        "issued<1h",
+        "issued>1h",
+        "owner=payments",
+        "identity~spiffe://td/*",
+        "pod~web-*",
+        "node~n*",
+        "address~10.*",
+        "owner=a or owner=b",
+        "pod=a or address=b or serial=cc",
+        "state=active and namespace=prod",
+        "key=rsa-2048 and pod=web-0 and expires<7d",
     ] {
-        let search = Search { query: query.to_owned(), limit: 50, cursor: String::new() };
+        let search = Search {
+            query: query.to_owned(),
+            limit: 50,
+            cursor: String::new(),
+        };
         let plan = inventory.explain_certificates(&search, now()).await;
         let plan = plan.unwrap_or_else(|error| panic!("{query}: {error}"));
         for step in &plan {
             let scans = step.starts_with("SCAN certificates") && !step.contains("USING");
             assert!(!scans && !step.contains("SCAN m"), "{query}: {plan:#?}");
         }
-        let sorts = plan.iter().any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
+        let sorts = plan
+            .iter()
+            .any(|step| step.contains("USE TEMP B-TREE FOR ORDER BY"));
         let alternatives = query.contains(" or ");
         assert!(!sorts || alternatives, "{query}: {plan:#?}");
     }
     // Without a condition that can lead the newest come first, without sorting.
-    let search = Search { query: "state=active".to_owned(), limit: 50, cursor: String::new() };
-    let plan = inventory.explain_certificates(&search, now()).await.unwrap();
-    assert!(plan.iter().all(|step| !step.contains("TEMP B-TREE")), "{plan:#?}");
+    let search = Search {
+        query: "state=active".to_owned(),
+        limit: 50,
+        cursor: String::new(),
+    };
+    let plan = inventory
+        .explain_certificates(&search, now())
+        .await
+        .unwrap();
+    assert!(
+        plan.iter().all(|step| !step.contains("TEMP B-TREE")),
+        "{plan:#?}"
+    );
 }
 
 #[tokio::test]
@@ -317,11 +411,22 @@ async fn refusals_are_searched_alike() {
         inventory.record_refusal(refusal).await.unwrap();
     }
     for (query, count) in [
-        ("", 3), ("code=csr_bad", 2), ("alarm=true", 1), ("alarm!=true and at<1h", 2),
-        ("detail~*it*", 3), ("caller~\"unproven *\" and identity=spiffe://td/ns/prod/sa/a", 3),
+        ("", 3),
+        ("code=csr_bad", 2),
+        ("alarm=true", 1),
+        ("alarm!=true and at<1h", 2),
+        ("detail~*it*", 3),
+        (
+            "caller~\"unproven *\" and identity=spiffe://td/ns/prod/sa/a",
+            3,
+        ),
         ("at>1h", 0),
     ] {
-        let search = Search { query: query.to_owned(), limit: 50, cursor: String::new() };
+        let search = Search {
+            query: query.to_owned(),
+            limit: 50,
+            cursor: String::new(),
+        };
         let page = inventory.search_refusals(&search, now()).await.unwrap();
         assert_eq!(page.rows.len(), count, "{query}");
     }

@@ -185,7 +185,9 @@ impl What {
 
 /// Appends the condition on a pair of metadata, `m`.
 pub(super) fn pair(name: &str, value: &Match, sql: &mut Statement) {
-    sql.push("m.name = ").push_bind(name.to_owned()).push(" AND ");
+    sql.push("m.name = ")
+        .push_bind(name.to_owned())
+        .push(" AND ");
     match value {
         Match::Text(text) => {
             sql.push("m.value = ").push_bind(text.clone());
