@@ -178,17 +178,15 @@ async fn fill(database: &Path, count: i64) {
 }
 
 async fn queries(authority: &InProcess, count: i64, figures: &mut Vec<Figure>) {
-    let serials: Vec<String> = {
-        let page = authority
-            .inventory()
-            .search_certificates(&search("proof=join_token", 200), now());
-        page.await
-            .unwrap()
-            .rows
-            .into_iter()
-            .map(|row| row.serial)
-            .collect()
-    };
+    let first = search("proof=join_token", 200);
+    let page = authority.inventory().search_certificates(&first, now());
+    let serials: Vec<String> = page
+        .await
+        .unwrap()
+        .rows
+        .into_iter()
+        .map(|row| row.serial)
+        .collect();
     type Query<'q> = (&'q str, Box<dyn Fn(i64) -> String + 'q>);
     let some = |number: i64| number * 7_919 % count;
     let cases: Vec<Query<'_>> = vec![

@@ -7,6 +7,7 @@
 //! outside of the record ([`position`]). The record writes and reads it, and [`verify`] checks a
 //! whole one without a running authority.
 
+pub mod canonical;
 pub mod event;
 pub mod key;
 pub mod merkle;

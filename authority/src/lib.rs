@@ -3,8 +3,9 @@
 //! [`start`] brings an authority up in a data folder and returns once it listens; [`serve()`] does
 //! that and runs until told to stop. What it serves is in the `api` crate.
 //!
-//! The data folder holds the CA (`ca/`), the record (`countersign.db`), the deny list's key, the
-//! root as `bundle.pem`, the administration socket and a lock file. One authority at a time.
+//! The data folder holds the CA (`ca/`), the record (`countersign.db`) and how far it had come
+//! (`position.json`), the keys of the deny list and of the audit log, the root as `bundle.pem`, the
+//! administration socket and a lock file. One authority at a time.
 
 #![forbid(unsafe_code)]
 

@@ -10,6 +10,7 @@ pub(crate) mod cert_files;
 pub(crate) mod doctor;
 pub(crate) mod entry;
 pub(crate) mod envoy;
+pub(crate) mod export;
 pub(crate) mod inventory;
 pub(crate) mod policy;
 pub(crate) mod token;

@@ -124,7 +124,7 @@ async fn insert(
     }
     told.row = id;
     let serial = told.serial.clone();
-    log.append(now, Event::Certificate(told))?;
+    log.append(now, Event::Certificate(Box::new(told)))?;
     if let Some(hash) = &guard.token_hash {
         sqlx::query(
             "UPDATE join_tokens SET spent_at = ?, spent_spki = ?, serial = ? WHERE hash = ?",

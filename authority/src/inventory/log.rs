@@ -14,6 +14,7 @@ use crate::audit::position::{self, Position};
 use crate::clock::Clock;
 use crate::inventory::{ListHead, refusals};
 
+mod adopt;
 pub(crate) mod proofs;
 pub(crate) mod read;
 pub(crate) mod start;

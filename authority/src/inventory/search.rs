@@ -33,7 +33,9 @@ use crate::inventory::{CertificateRecord, Inventory, InventoryError, RefusalReco
 mod fields;
 mod parse;
 mod plan;
+mod tokens;
 mod tree;
+mod value;
 
 /// What to look for, and which page of it.
 #[derive(Clone, Debug, Default)]

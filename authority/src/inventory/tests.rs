@@ -24,7 +24,7 @@ async fn open_at(dir: &TempDir, now: i64) -> (Inventory, WriterTask, Arc<ManualC
     let path = dir.path().join("countersign.db");
     let clock = Arc::new(ManualClock::new(UnixTime::from_secs(now)));
     let options = LogOptions {
-        clock: Arc::clone(&clock) as Arc<_>,
+        clock: Arc::<ManualClock>::clone(&clock),
         ..LogOptions::beside(&path)
     };
     let (inventory, task) = Inventory::open_with(&path, "cluster.local", &options)

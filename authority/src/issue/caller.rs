@@ -8,6 +8,10 @@ use crate::inventory::{CertificateRecord, TokenRecord};
 
 /// Somebody whose proof held.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it a request, and it is not moved around"
+)]
 pub enum Caller {
     /// Holder of a join token.
     JoinToken(TokenRecord),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::admin;
 use crate::args::{CertCommand, CertState, ChangeArgs, SearchArgs, Which};
-use crate::commands::{cert_files, inventory, now};
+use crate::commands::{cert_files, export, inventory, now};
 use crate::failure::Failure;
 use crate::output::{self, Format, Row, duration};
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(command: CertCommand) -> Result<(), Failure> {
             inventory::search(search).await
         }
         CertCommand::Search(args) => inventory::search(args).await,
-        CertCommand::Export(args) => inventory::export(args).await,
+        CertCommand::Export(args) => export::export(args).await,
         CertCommand::Expiry { admin, output } => inventory::expiry(admin, output).await,
         CertCommand::List {
             admin,

@@ -23,5 +23,6 @@ mod outage;
 mod policy;
 mod policy_bundle;
 mod random;
+mod record;
 mod up;
 mod world;

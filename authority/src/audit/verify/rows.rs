@@ -195,7 +195,7 @@ async fn certificates(
         let token = spent_token(&row)?;
         let id = row.try_get("id")?;
         let form = rows::certificate(id, &record, token.clone());
-        let leaf = Leaf::new(form.issued_at, Event::Certificate(form));
+        let leaf = Leaf::new(form.issued_at, Event::Certificate(Box::new(form)));
         let old = || rows::text(&rows::certificate(id, &record, None));
         comparison.add(&row, &place, old, leaf, report)?;
         let before = row.try_get::<Option<i64>, _>("leaf")?.is_none();
@@ -227,7 +227,7 @@ fn spent_token(row: &SqliteRow) -> Result<Option<String>, sqlx::Error> {
     Ok(body
         .and_then(|body| Leaf::parse(body).ok())
         .and_then(|leaf| match leaf.event {
-            Event::Certificate(event::Certificate { token, .. }) => token,
+            Event::Certificate(told) => told.token,
             _ => None,
         }))
 }

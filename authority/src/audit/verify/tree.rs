@@ -165,12 +165,14 @@ impl Told {
             Event::Start(start) if position == 0 => self.start = Some(start),
             Event::Start(_) => report.find(place(), "a log begins once"),
             Event::EntryCreated(entry) => {
-                if self.entries.insert(entry.id, position).is_some() {
+                let before = self.entries.insert(entry.id, position);
+                if before.is_some() {
                     report.find(place(), "the entry was there already");
                 }
             }
             Event::EntryDeleted { id, .. } => {
-                if self.entries.remove(&id).is_none() {
+                let there = self.entries.remove(&id);
+                if there.is_none() {
                     report.find(place(), "the entry deleted was not there");
                 }
             }

@@ -1,11 +1,11 @@
 //! Reading queries.
 
 use identity::UnixTime;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::fields::{Field, Kind, Schema};
-use super::tree::{Comparison, Condition, Match, Pattern, Tree, What};
+use super::fields::{Field, Schema};
+use super::tokens::{Operator, Token, tokens};
+use super::tree::Tree;
+use super::value::Value;
 use crate::inventory::place::is_name;
 
 /// Why a text is no query.
@@ -75,43 +75,6 @@ pub const MAX_TERMS: usize = 64;
 /// Deepest nesting of a query.
 pub const MAX_DEPTH: usize = 16;
 
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Token {
-    Open,
-    Close,
-    Operator(Operator),
-    Word(String),
-    Text(String),
-    End,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Operator {
-    Equal,
-    NotEqual,
-    Matches,
-    MatchesNot,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Operator {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Equal => "=",
-            Self::NotEqual => "!=",
-            Self::Matches => "~",
-            Self::MatchesNot => "!~",
-            Self::Less => "<",
-            Self::LessOrEqual => "<=",
-            Self::Greater => ">",
-            Self::GreaterOrEqual => ">=",
-        }
-    }
-}
-
 /// Reads a query; an empty one is for everything.
 pub(super) fn parse(
     text: &str,
@@ -142,74 +105,6 @@ pub(super) fn parse(
     }
 }
 
-/// Tokens with their columns.
-fn tokens(text: &str) -> Result<Vec<(usize, Token)>, QueryError> {
-    let mut tokens = Vec::new();
-    let mut chars = text.chars().zip(1..).peekable();
-    while let Some((c, column)) = chars.next() {
-        let mut followed_by = |wanted| chars.next_if(|(c, _)| *c == wanted).is_some();
-        let token = match c {
-            c if c.is_whitespace() => continue,
-            '(' => Token::Open,
-            ')' => Token::Close,
-            '=' => Token::Operator(Operator::Equal),
-            '~' => Token::Operator(Operator::Matches),
-            '!' if followed_by('=') => Token::Operator(Operator::NotEqual),
-            '!' if followed_by('~') => Token::Operator(Operator::MatchesNot),
-            '<' if followed_by('=') => Token::Operator(Operator::LessOrEqual),
-            '<' => Token::Operator(Operator::Less),
-            '>' if followed_by('=') => Token::Operator(Operator::GreaterOrEqual),
-            '>' => Token::Operator(Operator::Greater),
-            '"' => {
-                let mut text = String::new();
-                loop {
-                    match chars.next() {
-                        Some(('"', _)) => break,
-                        Some(('\\', _)) => match chars.next() {
-                            Some((escaped @ ('"' | '\\'), _)) => text.push(escaped),
-                            Some((other, column)) => {
-                                return Err(QueryError {
-                                    column,
-                                    problem: Problem::Expected {
-                                        expected: "`\"` or `\\` after `\\`",
-                                        found: format!("{other:?}"),
-                                    },
-                                });
-                            }
-                            None => return Err(open_text(column)),
-                        },
-                        Some((c, _)) => text.push(c),
-                        None => return Err(open_text(column)),
-                    }
-                }
-                Token::Text(text)
-            }
-            first => {
-                let mut word = String::from(first);
-                // Values are read up to a blank: `spiffe://…` and times have all kinds of signs.
-                let after_operator = matches!(tokens.last(), Some((_, Token::Operator(_))));
-                while let Some((c, _)) = chars.next_if(|(c, _)| {
-                    let ends = c.is_whitespace() || matches!(c, '(' | ')' | '"');
-                    !ends && (after_operator || !matches!(c, '=' | '~' | '!' | '<' | '>'))
-                }) {
-                    word.push(c);
-                }
-                Token::Word(word)
-            }
-        };
-        tokens.push((column, token));
-    }
-    tokens.push((text.chars().count().saturating_add(1), Token::End));
-    Ok(tokens)
-}
-
-const fn open_text(column: usize) -> QueryError {
-    QueryError {
-        column,
-        problem: Problem::OpenText,
-    }
-}
-
 struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
@@ -227,7 +122,7 @@ impl Parser {
     }
 
     fn column(&self) -> usize {
-        let token = self.tokens.get(self.next).or(self.tokens.last());
+        let token = self.tokens.get(self.next).or_else(|| self.tokens.last());
         token.map_or(1, |(column, _)| *column)
     }
 
@@ -361,170 +256,10 @@ enum Name {
 }
 
 /// De Morgan: below a `not`, alternatives must all hold, and the other way round.
-fn group(mut items: Vec<Tree>, alternatives: bool) -> Tree {
+pub(super) fn group(mut items: Vec<Tree>, alternatives: bool) -> Tree {
     match (items.len(), alternatives) {
         (1, _) => items.remove(0),
         (_, true) => Tree::Or(items),
         (_, false) => Tree::And(items),
     }
-}
-
-/// The right side of a comparison.
-struct Value {
-    text: String,
-    operator: Operator,
-    operator_at: usize,
-    value_at: usize,
-    now: UnixTime,
-}
-
-impl Value {
-    fn of_pair(self, name: String, negated: bool) -> Result<Tree, QueryError> {
-        let value = match self.operator {
-            Operator::Equal | Operator::NotEqual => Match::Text(self.text),
-            Operator::Matches | Operator::MatchesNot => Match::Pattern(Pattern(self.text)),
-            _ => return Err(self.bad_operator("metadata")),
-        };
-        Ok(condition(What::Pair(name, value), negated))
-    }
-
-    fn of_field(mut self, field: &'static Field, negated: bool) -> Result<Tree, QueryError> {
-        let is_pattern = matches!(self.operator, Operator::Matches | Operator::MatchesNot);
-        let is_equality = matches!(self.operator, Operator::Equal | Operator::NotEqual);
-        match field.kind {
-            Kind::Text | Kind::Hex if is_equality || is_pattern => {
-                if field.kind == Kind::Hex {
-                    self.text = self.text.to_ascii_lowercase().replace(':', "");
-                }
-                let what = if is_pattern {
-                    What::Pattern(field, Pattern(self.text))
-                } else {
-                    What::Text(field, self.text)
-                };
-                Ok(condition(what, negated))
-            }
-            Kind::State if is_equality => self.state(field, negated),
-            Kind::Flag if is_equality => {
-                let value = match self.text.as_str() {
-                    "true" => 1,
-                    "false" => 0,
-                    _ => return Err(self.bad_value("true or false")),
-                };
-                Ok(condition(
-                    What::Number(field, Comparison::Equal, value),
-                    negated,
-                ))
-            }
-            Kind::Number if !is_pattern => {
-                let number = self.text.parse();
-                let number = number.map_err(|_bad| self.bad_value("a whole number"))?;
-                let what = What::Number(field, self.comparison(), number);
-                Ok(condition(what, negated))
-            }
-            Kind::Future | Kind::Past if !is_pattern => self.time(field, negated),
-            _ => Err(self.bad_operator(field.name)),
-        }
-    }
-
-    fn state(self, field: &'static Field, negated: bool) -> Result<Tree, QueryError> {
-        let name = match self.text.as_str() {
-            "active" | "good" => "good",
-            "suspended" => "suspended",
-            "revoked" => "revoked",
-            _ => return Err(self.bad_value("one of active, suspended, revoked")),
-        };
-        Ok(condition(What::Text(field, name.to_owned()), negated))
-    }
-
-    fn time(self, field: &'static Field, negated: bool) -> Result<Tree, QueryError> {
-        let now = self.now.as_secs();
-        let comparison = self.comparison();
-        if let Some(seconds) = duration(&self.text) {
-            return Ok(match field.kind {
-                // A larger age is an earlier time.
-                Kind::Past => {
-                    let turned = match comparison {
-                        Comparison::Equal => Comparison::Equal,
-                        Comparison::Less => Comparison::Greater,
-                        Comparison::LessOrEqual => Comparison::GreaterOrEqual,
-                        Comparison::Greater => Comparison::Less,
-                        Comparison::GreaterOrEqual => Comparison::LessOrEqual,
-                    };
-                    let at = now.saturating_sub(seconds);
-                    condition(What::Number(field, turned, at), negated)
-                }
-                _ => {
-                    let at = now.saturating_add(seconds);
-                    let first = condition(What::Number(field, comparison, at), negated);
-                    // What has expired does not expire within any time.
-                    if matches!(comparison, Comparison::Less | Comparison::LessOrEqual)
-                        && seconds > 0
-                    {
-                        let left = What::Number(field, Comparison::GreaterOrEqual, now);
-                        group(vec![first, condition(left, negated)], negated)
-                    } else {
-                        first
-                    }
-                }
-            });
-        }
-        let at = instant(&self.text)
-            .ok_or_else(|| self.bad_value("a duration (7d, 12h) or an RFC 3339 time or date"))?;
-        Ok(condition(What::Number(field, comparison, at), negated))
-    }
-
-    const fn comparison(&self) -> Comparison {
-        match self.operator {
-            Operator::Less => Comparison::Less,
-            Operator::LessOrEqual => Comparison::LessOrEqual,
-            Operator::Greater => Comparison::Greater,
-            Operator::GreaterOrEqual => Comparison::GreaterOrEqual,
-            _ => Comparison::Equal,
-        }
-    }
-
-    fn bad_value(&self, expected: &'static str) -> QueryError {
-        QueryError {
-            column: self.value_at,
-            problem: Problem::BadValue {
-                value: self.text.clone(),
-                expected,
-            },
-        }
-    }
-
-    fn bad_operator(&self, field: &'static str) -> QueryError {
-        QueryError {
-            column: self.operator_at,
-            problem: Problem::BadOperator {
-                field,
-                operator: self.operator.as_str(),
-            },
-        }
-    }
-}
-
-const fn condition(what: What, negated: bool) -> Tree {
-    Tree::Condition(Condition { what, negated })
-}
-
-/// `90s`, `15m`, `12h`, `7d` in seconds.
-fn duration(text: &str) -> Option<i64> {
-    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    units.into_iter().find_map(|(unit, factor)| {
-        let digits = text.strip_suffix(unit)?;
-        let count: i64 = digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| digits.parse().ok())??;
-        count.checked_mul(factor)
-    })
-}
-
-/// An RFC 3339 time, or its date alone for midnight UTC.
-fn instant(text: &str) -> Option<i64> {
-    let parse = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
-    parse(text)
-        .or_else(|| parse(&format!("{text}T00:00:00Z")))
-        .map(OffsetDateTime::unix_timestamp)
 }

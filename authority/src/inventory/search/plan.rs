@@ -30,7 +30,7 @@ enum Lead<'t> {
     /// Certificates with a pair of metadata, the newest first.
     Pair(&'t Condition),
     /// The newest of each of several.
-    Each(Vec<(Lead<'t>, &'t Tree)>),
+    Each(Vec<(Self, &'t Tree)>),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,11 +79,10 @@ impl Cursor {
     /// Whether a page of this plan may have ended there.
     pub(super) fn fits(&self, plan: &Plan<'_>) -> bool {
         let value_fits = match (&plan.lead, &self.value) {
-            (Lead::Range(condition, _), Some(value)) => match (&condition.what, value) {
-                (What::Number(..), Value::Number(_)) => true,
-                (What::Pattern(..), Value::Text(_)) => true,
-                _ => false,
-            },
+            (Lead::Range(condition, _), Some(value)) => matches!(
+                (&condition.what, value),
+                (What::Number(..), Value::Number(_)) | (What::Pattern(..), Value::Text(_))
+            ),
             (Lead::Range(..), None) => false,
             (_, value) => value.is_none(),
         };

@@ -7,9 +7,9 @@ use super::fields::{Field, Kind};
 #[derive(Debug)]
 pub(super) enum Tree {
     /// All hold; everything for none.
-    And(Vec<Tree>),
+    And(Vec<Self>),
     /// One holds.
-    Or(Vec<Tree>),
+    Or(Vec<Self>),
     /// It holds, or does not if negated.
     Condition(Condition),
 }
