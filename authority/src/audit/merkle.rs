@@ -22,7 +22,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// A text that is no [`Hash`].
+/// A text that is no [`struct@Hash`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("it is not 64 lower-case hex digits")]
 pub struct BadHash;
