@@ -295,5 +295,9 @@ bench-reload *ARGS: wasm
 bench-authority *ARGS:
     cargo bench -p countersign --bench figures -- authority {{ ARGS }}
 
+# The record with a million certificates: each indexed query, issuing, and checking it; figures in target/bench/record.json.
+bench-record *ARGS:
+    cargo bench -p countersign-authority --bench record -- {{ ARGS }}
+
 # What CI runs after the tests.
 ci: test fmt-check lint doc purity each-crate deny

@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             root.join("countersign/agent/v1/agent.proto"),
             root.join("countersign/admin/v1/admin.proto"),
             root.join("countersign/issuance/v1/issuance.proto"),
+            root.join("countersign/record/v1/record.proto"),
         ],
         [root],
     )?;

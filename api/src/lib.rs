@@ -67,3 +67,16 @@ pub mod admin {
 pub mod issuance {
     tonic::include_proto!("countersign.issuance.v1");
 }
+
+/// The record, to be searched and proven, `countersign.record.v1`.
+#[allow(missing_docs, reason = "generated; the protos carry the documentation")]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated"
+)]
+#[allow(unused_qualifications, unreachable_pub, reason = "generated")]
+pub mod record {
+    tonic::include_proto!("countersign.record.v1");
+}

@@ -22,10 +22,11 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 pub use self::error::ServeError;
 pub(crate) use self::parts::Parts;
 use self::serving::Listeners;
+use crate::audit::key::LogPublicKey;
 use crate::bundles::Bundles;
 use crate::ca::keeper::{CaReport, Keeper};
 use crate::data_dir::DataDir;
-use crate::inventory::{Inventory, WriterTask};
+use crate::inventory::{Inventory, InventoryError, WriterTask};
 use crate::issue::Issuance;
 use crate::metrics;
 use crate::proof::foreign::ForeignCas;
@@ -42,6 +43,7 @@ use crate::serve::issuance::IssuanceApi;
 use crate::serve::listener;
 use crate::serve::own_certificate;
 use crate::serve::peer::TlsConnection;
+use crate::serve::record::RecordApi;
 use crate::serve::reflection;
 use crate::serve::tls::{self, ClientCertificate, ServingCertificate};
 use crate::settings::{Settings, names};
@@ -203,9 +205,15 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         admin_socket: ready.admin_socket.clone(),
         health: Arc::clone(&health),
     };
+    let record = RecordApi {
+        issuance: issuance.clone(),
+        log_key: LogPublicKey::read(&settings.path(names::AUDIT_PUBLIC_KEY))
+            .map_err(InventoryError::from)?,
+    };
     let admin = AdminServices {
         admin,
         issuance: IssuanceApi::new(issuance.clone()),
+        record,
     };
     let inventory = issuance.inventory().clone();
     let connections = listener::accept(listener, (tls, ours), doors.clone(), stopping.clone());

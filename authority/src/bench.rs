@@ -6,6 +6,7 @@ use std::sync::Arc;
 use identity::{SpiffeId, TrustDomain};
 
 use crate::app::{Parts, ServeError};
+use crate::inventory::Inventory;
 use crate::issue::{Caller, Issuance, IssueError, Wish};
 use crate::settings::Settings;
 
@@ -14,7 +15,7 @@ use crate::settings::Settings;
 pub struct InProcess {
     issuance: Issuance,
     // Held for the data folder's lock.
-    _parts: Arc<Parts>,
+    parts: Arc<Parts>,
 }
 
 impl InProcess {
@@ -34,8 +35,24 @@ impl InProcess {
         let parts = Parts::open(settings).await?;
         Ok(Self {
             issuance: parts.issuance.clone(),
-            _parts: Arc::new(parts),
+            parts: Arc::new(parts),
         })
+    }
+
+    /// The record.
+    #[must_use]
+    pub const fn inventory(&self) -> &Inventory {
+        self.issuance.inventory()
+    }
+
+    /// Waits until the record is closed. Clones that are left keep it open, and this waits for them.
+    pub async fn close(self) {
+        self.issuance.inventory().close_readers().await;
+        drop(self.issuance);
+        if let Ok(parts) = Arc::try_unwrap(self.parts) {
+            drop(parts.issuance);
+            parts.writer.await.ok();
+        }
     }
 
     /// Issues a certificate for `spiffe_id` on the operator's word; returns the chain, PEM.

@@ -14,11 +14,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub use self::seconds::{Seconds, SecondsError};
-use crate::ca::KeyAlgorithm;
+use crate::ca::{CaSettings, KeyAlgorithm};
 use crate::config::document::{Document, Step};
 use crate::config::pruned::Pruned;
+use crate::limits::Limits;
+use crate::metrics::MetricsSettings;
 use crate::proof::ProofsConfig;
-use crate::settings::Settings;
+use crate::rules_file::IssuanceSettings;
+use crate::serve::access::AdminSettings;
+use crate::settings::{RecordSettings, Settings};
 
 mod document;
 mod pruned;
@@ -44,6 +48,18 @@ pub struct Config {
     pub key_algorithm: Option<KeyAlgorithm>,
     /// `proofs`.
     pub proofs: ProofsConfig,
+    /// `ca`.
+    pub ca: CaSettings,
+    /// `issuance`.
+    pub issuance: IssuanceSettings,
+    /// `record`.
+    pub record: RecordSettings,
+    /// `limits`.
+    pub limits: Limits,
+    /// `metrics`.
+    pub metrics: MetricsSettings,
+    /// `admin`.
+    pub admin: AdminSettings,
 }
 
 /// A problem of a configuration file.
@@ -153,6 +169,12 @@ impl Config {
             max_ttl,
             key_algorithm,
             proofs,
+            ca,
+            issuance,
+            record,
+            limits,
+            metrics,
+            admin,
             trust_domain: _,
             data_dir: _,
         } = self;
@@ -169,6 +191,12 @@ impl Config {
             settings.key_algorithm = algorithm;
         }
         settings.proofs = proofs;
+        settings.ca = ca;
+        settings.issuance = issuance;
+        settings.record = record;
+        settings.limits = limits;
+        settings.metrics = metrics;
+        settings.admin = admin;
     }
 }
 
@@ -212,7 +240,9 @@ enum KeyAlgorithmName {
 }
 
 /// Sections, each read by its own type. What is not among them is a field of [`Top`].
-const SECTIONS: [&str; 1] = ["proofs"];
+const SECTIONS: [&str; 7] = [
+    "proofs", "ca", "issuance", "record", "limits", "metrics", "admin",
+];
 
 impl Reader {
     fn config(&mut self) -> Config {
@@ -228,6 +258,12 @@ impl Reader {
                 KeyAlgorithmName::Rsa2048 => KeyAlgorithm::Rsa2048,
             }),
             proofs: self.section("proofs").unwrap_or_default(),
+            ca: self.section("ca").unwrap_or_default(),
+            issuance: self.section("issuance").unwrap_or_default(),
+            record: self.section("record").unwrap_or_default(),
+            limits: self.section("limits").unwrap_or_default(),
+            metrics: self.section("metrics").unwrap_or_default(),
+            admin: self.section("admin").unwrap_or_default(),
         };
         for (field, problem) in config.proofs.problems(config.trust_domain.as_ref()) {
             self.problem(&field, problem);

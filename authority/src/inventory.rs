@@ -16,6 +16,14 @@ use tokio::task::JoinHandle;
 
 pub use self::bundles::{BundleError, BundleRecord, MAX_BUNDLES, MAX_TOTAL_BYTES, NewBundle};
 pub(crate) use self::certificates::{Guard, GuardFailure, NewCertificate, RecordOutcome};
+pub use self::expiry::ExpiryBucket;
+use self::log::Log;
+pub use self::log::proofs::{ConsistencyProof, InclusionProof, ProofError};
+pub(crate) use self::log::start::LogOptions;
+pub use self::log::start::LostRecord;
+pub use self::place::{
+    Location, MAX_NAME_BYTES, MAX_PAIRS, MAX_VALUE_BYTES, Metadata, MetadataError, RequestContext,
+};
 pub(crate) use self::query::CertificateFilter;
 pub use self::record::{
     CertificateRecord, CertificateState, Counts, EntryRecord, Origin, RefusalRecord, SpentToken,
@@ -27,13 +35,21 @@ pub use self::states::{
 };
 pub(crate) use self::vitals::Vitals;
 use self::writer::Writer;
+use crate::audit::key::LogKeyError;
+use crate::audit::position::PositionError;
 
 mod bundles;
 mod certificates;
 mod entries;
+mod expiry;
+pub(crate) mod log;
+mod place;
 mod query;
-mod record;
+pub(crate) mod record;
+pub(crate) mod refusals;
 mod requests;
+pub(crate) mod rows;
+pub mod search;
 mod states;
 mod tokens;
 mod vitals;
@@ -107,6 +123,21 @@ pub enum InventoryError {
         /// What it holds.
         value: String,
     },
+    /// The audit log's key cannot be used.
+    #[error(transparent)]
+    LogKey(#[from] LogKeyError),
+    /// What tells how far the record had come cannot be used.
+    #[error(transparent)]
+    Position(#[from] PositionError),
+    /// The record is older than what was signed.
+    #[error(transparent)]
+    LostRecord(LostRecord),
+    /// The audit log is not what was written.
+    #[error("the audit log is damaged: {problem}; `countersign audit verify` finds out more")]
+    AuditLog {
+        /// What is wrong.
+        problem: String,
+    },
     /// A write was not committed: the disk failed, or the authority is stopping. The log says why.
     #[error("the record could not be written")]
     NotCommitted,
@@ -124,6 +155,19 @@ impl Inventory {
         path: &Path,
         trust_domain: &str,
     ) -> Result<(Self, WriterTask), InventoryError> {
+        Self::open_with(path, trust_domain, &LogOptions::beside(path)).await
+    }
+
+    /// [`Self::open`] that says how the audit log is kept.
+    ///
+    /// # Errors
+    /// [`InventoryError`], also if the record is older than the position says.
+    pub(crate) async fn open_with(
+        path: &Path,
+        trust_domain: &str,
+        options: &LogOptions,
+    ) -> Result<(Self, WriterTask), InventoryError> {
+        let log_options = options;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -143,12 +187,13 @@ impl Inventory {
                 source,
             })?;
         check_owner(&mut connection, path, trust_domain).await?;
+        let log = Log::open(&mut connection, trust_domain, log_options).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(failed)?;
-        let (writer, task) = Writer::start(connection);
+        let (writer, task) = Writer::start(connection, log);
         Ok((Self { writer, readers }, task))
     }
 

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::crypto::{NoRandomness, random_bytes};
 use crate::inventory::{
     CertificateRecord, CertificateState, Guard, GuardFailure, Inventory, InventoryError,
-    NewCertificate, RecordOutcome, RefusalRecord, RequestNote,
+    NewCertificate, RecordOutcome, RefusalRecord, RequestContext, RequestNote,
 };
 use crate::issuance::Facts;
 use crate::issue::policy::{TokenUse, token_use};
@@ -173,7 +173,22 @@ impl Issuance {
         csr_pem: &str,
         wish: &Wish,
     ) -> Result<Issued, IssueError> {
-        let issued = self.try_issue(by, csr_pem, wish).await;
+        self.issue_to(by, csr_pem, wish, RequestContext::default())
+            .await
+    }
+
+    /// [`Self::issue`] for a request that came out of `context`, which goes on record.
+    ///
+    /// # Errors
+    /// [`IssueError`]: refused, or the authority failed.
+    pub async fn issue_to(
+        &self,
+        by: &Caller,
+        csr_pem: &str,
+        wish: &Wish,
+        context: RequestContext,
+    ) -> Result<Issued, IssueError> {
+        let issued = self.try_issue(by, csr_pem, wish, context).await;
         match &issued {
             Ok(issued) => {
                 self.telemetry.issued(by.proof());
@@ -241,6 +256,7 @@ impl Issuance {
         by: &Caller,
         csr_pem: &str,
         wish: &Wish,
+        context: RequestContext,
     ) -> Result<Issued, IssueError> {
         let now = self.now();
         let csr = VerifiedCsr::parse_pem(csr_pem).map_err(Refusal::Csr)?;
@@ -283,7 +299,7 @@ impl Issuance {
         let grant = decided?;
         let rule = grant.rule().to_owned();
         let svid = issuer.issue(grant, random_serial()?, now).await?;
-        self.record(by, &issuer, svid, rule, &spki_sha256, now)
+        self.record(by, &issuer, svid, rule, &spki_sha256, (now, context))
             .await
     }
 
@@ -349,7 +365,7 @@ impl Issuance {
         svid: IssuedSvid,
         rule: String,
         spki_sha256: &str,
-        now: UnixTime,
+        (now, context): (UnixTime, RequestContext),
     ) -> Result<Issued, IssueError> {
         let guard = match by {
             Caller::JoinToken(token) => Guard {
@@ -379,6 +395,7 @@ impl Issuance {
             issued_at: now,
             origin: by.origin(now),
             rule,
+            context,
         };
         match self.inventory.record_certificate(new, guard).await? {
             RecordOutcome::Recorded => Ok(issued),

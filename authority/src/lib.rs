@@ -3,8 +3,9 @@
 //! [`start`] brings an authority up in a data folder and returns once it listens; [`serve()`] does
 //! that and runs until told to stop. What it serves is in the `api` crate.
 //!
-//! The data folder holds the CA (`ca/`), the record (`countersign.db`), the deny list's key, the
-//! root as `bundle.pem`, the administration socket and a lock file. One authority at a time.
+//! The data folder holds the CA (`ca/`), the record (`countersign.db`) and how far it had come
+//! (`position.json`), the keys of the deny list and of the audit log, the root as `bundle.pem`, the
+//! administration socket and a lock file. One authority at a time.
 
 #![forbid(unsafe_code)]
 
@@ -16,8 +17,10 @@ pub use crate::serve::access::{AdminSettings, BadPattern, IdentityPattern};
 pub use crate::serve::admin_socket::AdminSocketError;
 pub use crate::serve::own_certificate::OwnCertificateError;
 pub use crate::serve::tls::TlsError;
-pub use crate::settings::{Settings, SettingsError, names};
+pub use crate::settings::{RecordSettings, Settings, SettingsError, names};
 
+pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod bundles;
 pub mod ca;

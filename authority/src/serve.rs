@@ -16,6 +16,7 @@ pub(crate) mod metadata;
 pub(crate) mod overload;
 pub(crate) mod own_certificate;
 pub(crate) mod peer;
+pub(crate) mod record;
 pub(crate) mod reflection;
 pub(crate) mod status;
 pub(crate) mod strangers;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity::{SpiffeId, TrustDomain};
+use serde::Deserialize;
 
 use crate::ca::{CaSettings, KeyAlgorithm};
 use crate::clock::{Clock, SystemClock};
@@ -29,6 +30,12 @@ pub mod names {
     pub const BUNDLE: &str = "bundle.pem";
     /// The administration socket.
     pub const ADMIN_SOCKET: &str = "admin.sock";
+    /// The audit log's private key, PKCS#8 PEM.
+    pub const AUDIT_KEY: &str = "audit.key";
+    /// The audit log's public key, PEM, for whoever verifies.
+    pub const AUDIT_PUBLIC_KEY: &str = "audit.pub";
+    /// How far the record had come.
+    pub const POSITION: &str = "position.json";
     /// Locked while an authority runs.
     pub const LOCK: &str = "lock";
 }
@@ -58,6 +65,8 @@ pub struct Settings {
     pub ca: CaSettings,
     /// What counts as a proof of who is calling.
     pub proofs: ProofsConfig,
+    /// The record.
+    pub record: RecordSettings,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// How much is served at a time.
@@ -68,6 +77,31 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// The rules of who may have which certificate.
     pub issuance: IssuanceSettings,
+}
+
+/// Section `record` of the configuration.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RecordSettings {
+    /// Seconds between signed heads of the audit log while it grows, 1 to 3600.
+    pub head_period_seconds: i64,
+    /// File that tells how far the record had come [default: `position.json` in the data folder].
+    /// Best on another disk: what is restored together with the record tells nothing.
+    pub position_file: Option<PathBuf>,
+    /// Whether a record older than its position is accepted; a matter of one start, so not of the
+    /// file.
+    #[serde(skip)]
+    pub accept_lost_revocations: bool,
+}
+
+impl Default for RecordSettings {
+    fn default() -> Self {
+        Self {
+            head_period_seconds: 60,
+            position_file: None,
+            accept_lost_revocations: false,
+        }
+    }
 }
 
 /// A setting that cannot be.
@@ -100,6 +134,7 @@ impl Settings {
             key_algorithm: KeyAlgorithm::default(),
             ca: CaSettings::default(),
             proofs: ProofsConfig::default(),
+            record: RecordSettings::default(),
             clock: Arc::new(SystemClock),
             limits: Limits::default(),
             metrics: MetricsSettings::default(),
@@ -155,6 +190,14 @@ impl Settings {
                 "the period of looking at the issuance rules",
                 0,
                 "at least 1 s",
+            );
+        }
+        let head_period = self.record.head_period_seconds;
+        if !(1..=3600).contains(&head_period) {
+            return wrong(
+                "the period of signed tree heads",
+                head_period,
+                "1 to 3600 s",
             );
         }
         if self.list_signer_id().is_none() {

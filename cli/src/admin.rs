@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api::admin::admin_service_client::AdminServiceClient;
 use api::issuance::issuance_service_client::IssuanceServiceClient;
+use api::record::record_service_client::RecordServiceClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
@@ -93,6 +94,14 @@ pub(crate) async fn issuance(
 ) -> Result<IssuanceServiceClient<Channel>, Failure> {
     let channel = channel(&target.into()).await?;
     Ok(IssuanceServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
+}
+
+/// The record of an authority.
+pub(crate) async fn record(
+    target: impl Into<Target>,
+) -> Result<RecordServiceClient<Channel>, Failure> {
+    let channel = channel(&target.into()).await?;
+    Ok(RecordServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
 }
 
 async fn over_socket(socket: &Path) -> Result<Channel, Failure> {

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 
+pub(crate) use audit::{
+    AuditCommand, BackupArgs, ExportFormat, RecordExportArgs, RestoreArgs, SearchArgs, VerifyArgs,
+};
 pub(crate) use ca::{
     CaCommand, CaInitArgs, CaKeyAlgorithm, CeremonyCommand, CeremonySignArgs, ExportArgs,
     ImportArgs, IntermediateArgs, PassphraseArgs,
@@ -24,6 +27,7 @@ pub(crate) use servers::{
 };
 pub(crate) use tools::{DoctorArgs, EnvoyCommand};
 
+mod audit;
 mod ca;
 mod issuance;
 mod policy;
@@ -74,9 +78,12 @@ pub(crate) enum Command {
     /// The authority's own keys and certificates
     #[command(subcommand)]
     Ca(CaCommand),
-    /// Certificates: list, show, issue, suspend, resume, revoke
+    /// Certificates: list, search, export, show, issue, suspend, resume, revoke
     #[command(subcommand)]
     Cert(CertCommand),
+    /// The audit log: check it, read it, prove what is in it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Registration entries: which agent may ask for which identity, for which processes
     #[command(subcommand)]
     Entry(EntryCommand),

@@ -1,13 +1,17 @@
 //! One module a command; each turns arguments into one call and prints the answer.
 
 pub(crate) mod agent;
+pub(crate) mod audit;
 pub(crate) mod authority;
+pub(crate) mod backup;
 pub(crate) mod ca;
 pub(crate) mod cert;
 pub(crate) mod cert_files;
 pub(crate) mod doctor;
 pub(crate) mod entry;
 pub(crate) mod envoy;
+pub(crate) mod export;
+pub(crate) mod inventory;
 pub(crate) mod issuance;
 pub(crate) mod policy;
 pub(crate) mod token;

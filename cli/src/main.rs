@@ -56,6 +56,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Agent(command) => commands::agent::run(command).await,
         Command::Ca(command) => commands::ca::run(command).await,
         Command::Cert(command) => commands::cert::run(command).await,
+        Command::Audit(command) => commands::audit::run(command).await,
         Command::Entry(command) => commands::entry::run(command).await,
         Command::Token(command) => commands::token::run(command).await,
         Command::Issuance(command) => commands::issuance::run(command).await,

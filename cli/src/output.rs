@@ -89,6 +89,17 @@ fn document<T: Serialize>(format: Format, value: &T) -> Result<(), Failure> {
     line(text.map_err(Failure::Serialize)?.trim_end())
 }
 
+/// Seconds since the Unix epoch as RFC 3339 text; the number itself where there is none.
+pub(crate) fn time(seconds: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| seconds.to_string())
+}
+
 /// `1h 4m` for 3,850 seconds: the two largest units, for people.
 pub(crate) fn duration(seconds: i64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::app::ServeError;
 use crate::ca::{self, CaError, CaInit, CertificateAuthority, files};
 use crate::data_dir::DataDir;
-use crate::inventory::{Inventory, InventoryError, WriterTask};
+use crate::inventory::{Inventory, InventoryError, LogOptions, WriterTask};
 use crate::issue::{Issuance, IssuancePolicy, Issuer, ServerNames};
 use crate::proof::Proofs;
 use crate::rules_file;
@@ -31,9 +31,10 @@ impl Parts {
         let authority = open_ca(settings)?;
         data_dir.sweep();
         check_record_is_not_lost(settings)?;
-        let (inventory, writer) = Inventory::open(
+        let (inventory, writer) = Inventory::open_with(
             &settings.path(names::DATABASE),
             settings.trust_domain.as_str(),
+            &log_options(settings),
         )
         .await?;
         let now = settings.clock.now();
@@ -62,6 +63,19 @@ impl Parts {
             data_dir,
             ca: authority,
         })
+    }
+}
+
+/// How the audit log is kept.
+pub(crate) fn log_options(settings: &Settings) -> LogOptions {
+    let beside = LogOptions::beside(&settings.path(names::DATABASE));
+    let position = settings.record.position_file.clone();
+    LogOptions {
+        position: position.unwrap_or_else(|| beside.position.clone()),
+        head_period: settings.record.head_period_seconds,
+        accept_lost: settings.record.accept_lost_revocations,
+        clock: Arc::clone(&settings.clock),
+        ..beside
     }
 }
 

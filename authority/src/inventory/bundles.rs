@@ -6,6 +6,9 @@ use identity::x509::Sha256Digest;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
+use crate::audit::event::{self, Event};
+use crate::inventory::log::Batch;
+use crate::inventory::writer::Tx;
 use crate::inventory::{Inventory, InventoryError};
 
 /// A policy bundle on record.
@@ -77,7 +80,7 @@ impl Inventory {
         now: UnixTime,
     ) -> Result<Result<(BundleRecord, bool), BundleError>, InventoryError> {
         self.writer
-            .write(move |connection| Box::pin(publish(connection, new, now)))
+            .write(move |tx| Box::pin(publish(tx, new, now)))
             .await
     }
 
@@ -95,7 +98,7 @@ impl Inventory {
 }
 
 async fn publish(
-    connection: &mut SqliteConnection,
+    Tx { connection, log }: Tx<'_>,
     new: NewBundle,
     now: UnixTime,
 ) -> Result<Result<(BundleRecord, bool), BundleError>, sqlx::Error> {
@@ -128,7 +131,7 @@ async fn publish(
         operator: new.operator,
         body: new.body,
     };
-    write(connection, &record).await?;
+    write(connection, log, &record).await?;
     Ok(Ok((record, true)))
 }
 
@@ -155,6 +158,7 @@ async fn check_room(
 
 async fn write(
     connection: &mut SqliteConnection,
+    log: &mut Batch,
     record: &BundleRecord,
 ) -> Result<(), sqlx::Error> {
     let encode = |error| sqlx::Error::Encode(Box::new(error));
@@ -175,9 +179,9 @@ async fn write(
     .bind(&record.body)
     .execute(&mut *connection)
     .await?;
-    sqlx::query(
-        "INSERT INTO policy_bundle_changes (at, name, sequence, sha256, size, operator) \
-         VALUES (?, ?, ?, ?, ?, ?)",
+    let row: i64 = sqlx::query_scalar(
+        "INSERT INTO policy_bundle_changes (at, name, sequence, sha256, size, operator, leaf) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(record.published_at.as_secs())
     .bind(record.name.as_str())
@@ -185,8 +189,18 @@ async fn write(
     .bind(&sha256)
     .bind(size)
     .bind(&record.operator)
-    .execute(connection)
+    .bind(log.next()?)
+    .fetch_one(connection)
     .await?;
+    let told = event::PolicyBundle {
+        row,
+        name: record.name.as_str().to_owned(),
+        sequence,
+        sha256,
+        size,
+        operator: record.operator.clone(),
+    };
+    log.append(record.published_at.as_secs(), Event::PolicyBundle(told))?;
     Ok(())
 }
 

@@ -2,8 +2,12 @@
 
 use identity::UnixTime;
 use sqlx::SqliteConnection;
+use x509_parser::asn1_rs::{Any, FromDer as _, Oid};
+use x509_parser::oid_registry;
 
-use crate::inventory::{Inventory, InventoryError, Origin};
+use crate::audit::event::{self, Event};
+use crate::inventory::writer::Tx;
+use crate::inventory::{Inventory, InventoryError, Origin, RequestContext};
 use crate::issue::IssuedSvid;
 
 /// A signed certificate to record, and for whom.
@@ -21,6 +25,8 @@ pub(crate) struct NewCertificate {
     pub(crate) origin: Origin,
     /// Id of the issuance rule that allowed it.
     pub(crate) rule: String,
+    /// Where the request came from, and what it told.
+    pub(crate) context: RequestContext,
 }
 
 /// What must still hold at the moment of recording.
@@ -65,52 +71,69 @@ impl Inventory {
         guard: Guard,
     ) -> Result<RecordOutcome, InventoryError> {
         self.writer
-            .write(move |connection| {
-                Box::pin(async move { insert(connection, &new, &guard).await })
-            })
+            .write(move |tx| Box::pin(async move { insert(tx, &new, &guard).await }))
             .await
     }
 }
 
 async fn insert(
-    connection: &mut SqliteConnection,
+    Tx { connection, log }: Tx<'_>,
     new: &NewCertificate,
     guard: &Guard,
 ) -> Result<RecordOutcome, sqlx::Error> {
     let svid = &new.svid;
-    let spiffe_id = svid.spiffe_id.to_string();
-    let serial = svid.serial.to_string();
     let now = new.issued_at.as_secs();
-    let inserted = sqlx::query(INSERT)
-        .bind(&serial)
-        .bind(&svid.sha256)
-        .bind(&spiffe_id)
-        .bind(&svid.issuer_sha256)
-        .bind(svid.key_type.to_string())
-        .bind(&svid.spki_sha256)
-        .bind(svid.not_before.as_secs())
-        .bind(svid.not_after.as_secs())
+    let mut told = told(new, guard);
+    let metadata = new.context.metadata.to_json();
+    let inserted: Option<i64> = sqlx::query_scalar(INSERT)
+        .bind(&told.serial)
+        .bind(&told.sha256)
+        .bind(&told.spiffe_id)
+        .bind(&told.issuer_sha256)
+        .bind(&told.key_type)
+        .bind(&told.spki_sha256)
+        .bind(told.not_before)
+        .bind(told.not_after)
         .bind(now)
-        .bind(&new.caller)
-        .bind(new.proof)
-        .bind(&svid.entry_id)
+        .bind(&told.caller)
+        .bind(&told.proof)
+        .bind(&told.entry_id)
         .bind(&svid.der)
         .bind(&guard.caller_sha256)
         .bind(&guard.token_hash)
         .bind(guard.despite_suspension)
-        .bind(new.origin.proven_at.as_secs())
-        .bind(&new.origin.proven_by)
-        .bind(&new.origin.evidence_sha256)
-        .bind(serde_json::Value::from(new.origin.selectors.as_slice()).to_string())
-        .bind(&new.rule)
-        .execute(&mut *connection)
-        .await?
-        .rows_affected();
-    if inserted == 0 {
+        .bind(told.key_bits)
+        .bind(&told.signature_algorithm)
+        .bind(&told.location.cluster)
+        .bind(&told.location.namespace)
+        .bind(&told.location.pod)
+        .bind(&told.location.node)
+        .bind(&told.location.address)
+        .bind(metadata)
+        .bind(log.next()?)
+        .bind(told.proven_at)
+        .bind(&told.proven_by)
+        .bind(&told.evidence_sha256)
+        .bind(serde_json::Value::from(told.selectors.as_slice()).to_string())
+        .bind(&told.rule)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(id) = inserted else {
         return diagnose(connection, new, guard)
             .await
             .map(RecordOutcome::Refused);
+    };
+    for (name, value) in new.context.metadata.pairs() {
+        sqlx::query(INSERT_METADATA)
+            .bind(id)
+            .bind(name)
+            .bind(value)
+            .execute(&mut *connection)
+            .await?;
     }
+    told.row = id;
+    let serial = told.serial.clone();
+    log.append(now, Event::Certificate(Box::new(told)))?;
     if let Some(hash) = &guard.token_hash {
         sqlx::query(
             "UPDATE join_tokens SET spent_at = ?, spent_spki = ?, serial = ? WHERE hash = ?",
@@ -123,6 +146,65 @@ async fn insert(
         .await?;
     }
     Ok(RecordOutcome::Recorded)
+}
+
+/// What the log tells of a certificate.
+fn told(new: &NewCertificate, guard: &Guard) -> event::Certificate {
+    let svid = &new.svid;
+    event::Certificate {
+        // Known once it is written.
+        row: 0,
+        serial: svid.serial.to_string(),
+        sha256: svid.sha256.clone(),
+        spiffe_id: svid.spiffe_id.to_string(),
+        issuer_sha256: svid.issuer_sha256.clone(),
+        key_type: svid.key_type.to_string(),
+        key_bits: i64::try_from(svid.key_type.bits()).ok(),
+        signature_algorithm: Some(signature_algorithm(&svid.der).to_owned()),
+        spki_sha256: svid.spki_sha256.clone(),
+        not_before: svid.not_before.as_secs(),
+        not_after: svid.not_after.as_secs(),
+        issued_at: new.issued_at.as_secs(),
+        caller: new.caller.clone(),
+        proof: new.proof.to_owned(),
+        entry_id: svid.entry_id.clone(),
+        token: guard.token_hash.clone(),
+        location: new.context.location.clone().completed(&svid.spiffe_id),
+        metadata: new.context.metadata.pairs().clone(),
+        proven_at: new.origin.proven_at.as_secs(),
+        proven_by: new.origin.proven_by.clone(),
+        evidence_sha256: new.origin.evidence_sha256.clone(),
+        selectors: new.origin.selectors.clone(),
+        rule: new.rule.clone(),
+    }
+}
+
+/// The name of the algorithm that a certificate is signed with (RFC 5758, RFC 8017, RFC 8410), or
+/// `unknown`.
+pub(super) fn signature_algorithm(der: &[u8]) -> &'static str {
+    // `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OID … }, … }`
+    let oid = Any::from_der(der)
+        .ok()
+        .and_then(|(_, outer)| Any::from_der(outer.data).ok())
+        .and_then(|(after_tbs, _)| Any::from_der(after_tbs).ok())
+        .and_then(|(_, identifier)| Oid::from_der(identifier.data).ok());
+    let Some((_, oid)) = oid else {
+        return "unknown";
+    };
+    let known = [
+        (oid_registry::OID_SIG_ECDSA_WITH_SHA256, "ecdsa-with-sha256"),
+        (oid_registry::OID_SIG_ECDSA_WITH_SHA384, "ecdsa-with-sha384"),
+        (oid_registry::OID_SIG_ECDSA_WITH_SHA512, "ecdsa-with-sha512"),
+        (oid_registry::OID_PKCS1_SHA256WITHRSA, "sha256-with-rsa"),
+        (oid_registry::OID_PKCS1_SHA384WITHRSA, "sha384-with-rsa"),
+        (oid_registry::OID_PKCS1_SHA512WITHRSA, "sha512-with-rsa"),
+        (oid_registry::OID_PKCS1_RSASSAPSS, "rsassa-pss"),
+        (oid_registry::OID_SIG_ED25519, "ed25519"),
+    ];
+    known
+        .into_iter()
+        .find_map(|(known, name)| (known == oid).then_some(name))
+        .unwrap_or("unknown")
 }
 
 /// Which part of the guard kept the row out; asked in the same transaction.
@@ -171,10 +253,11 @@ async fn diagnose(
 const INSERT: &str = "\
 INSERT INTO certificates (
     serial, sha256, spiffe_id, issuer_sha256, key_type, spki_sha256, not_before, not_after,
-    issued_at, caller, proof, entry_id, state_since, der,
-    proven_at, proven_by, evidence_sha256, selectors, rule)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13,
-    ?17, ?18, ?19, ?20, ?21
+    issued_at, caller, proof, entry_id, state_since, der, key_bits, signature_algorithm, cluster,
+    namespace, pod, node, address, metadata, leaf, proven_at, proven_by, evidence_sha256,
+    selectors, rule)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?9, ?13, ?17, ?18, ?19, ?20, ?21, ?22,
+    ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30
 WHERE (?16 OR NOT EXISTS (
         SELECT 1 FROM certificates
         WHERE spiffe_id = ?3 AND state = 'suspended' AND not_after >= ?9))
@@ -182,4 +265,7 @@ WHERE (?16 OR NOT EXISTS (
     AND (?14 IS NULL OR EXISTS (
         SELECT 1 FROM certificates WHERE sha256 = ?14 AND state = 'good'))
     AND (?15 IS NULL OR EXISTS (
-        SELECT 1 FROM join_tokens WHERE hash = ?15 AND spent_at IS NULL AND expires_at >= ?9))";
+        SELECT 1 FROM join_tokens WHERE hash = ?15 AND spent_at IS NULL AND expires_at >= ?9))
+RETURNING id";
+const INSERT_METADATA: &str =
+    "INSERT INTO certificate_metadata (certificate_id, name, value) VALUES (?, ?, ?)";

@@ -1,79 +1,73 @@
-//! Registration entries and refusals: writes.
+//! Registration entries and the authority's own certificates: writes.
 
 use identity::UnixTime;
 
+use crate::audit::event::{self, Event};
 use crate::ca::CaCertificate;
-use crate::inventory::{EntryRecord, Inventory, InventoryError, RefusalRecord};
+use crate::crypto::sha256_hex;
+use crate::inventory::writer::Tx;
+use crate::inventory::{EntryRecord, Inventory, InventoryError};
 
 impl Inventory {
     /// Adds an entry; false if one with the same parent, identity and selectors is there.
-    pub(crate) async fn create_entry(&self, entry: EntryRecord) -> Result<bool, InventoryError> {
+    pub(crate) async fn create_entry(
+        &self,
+        entry: EntryRecord,
+        operator: String,
+    ) -> Result<bool, InventoryError> {
         let selectors = serde_json::json!(entry.selectors).to_string();
         self.writer
-            .write(move |connection| {
+            .write(move |Tx { connection, log }| {
                 Box::pin(async move {
-                    let done = sqlx::query(
-                        "INSERT INTO entries \
-                         (id, parent_id, spiffe_id, selectors, ttl_seconds, created_at) \
-                         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(entry.id)
-                    .bind(entry.parent_id.to_string())
-                    .bind(entry.spiffe_id.to_string())
-                    .bind(selectors)
-                    .bind(entry.ttl_seconds)
-                    .bind(entry.created_at.as_secs())
-                    .execute(connection)
-                    .await?;
-                    Ok(done.rows_affected() == 1)
+                    let done = sqlx::query(INSERT_ENTRY)
+                        .bind(&entry.id)
+                        .bind(entry.parent_id.to_string())
+                        .bind(entry.spiffe_id.to_string())
+                        .bind(selectors)
+                        .bind(entry.ttl_seconds)
+                        .bind(entry.created_at.as_secs())
+                        .bind(log.next()?)
+                        .execute(connection)
+                        .await?;
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    let created_at = entry.created_at.as_secs();
+                    let told = event::Entry {
+                        id: entry.id,
+                        parent_id: entry.parent_id.to_string(),
+                        spiffe_id: entry.spiffe_id.to_string(),
+                        selectors: entry.selectors,
+                        ttl_seconds: entry.ttl_seconds,
+                        created_at,
+                        operator,
+                    };
+                    log.append(created_at, Event::EntryCreated(told))?;
+                    Ok(true)
                 })
             })
             .await
     }
 
     /// Deletes an entry; false if there is none with this id.
-    pub(crate) async fn delete_entry(&self, id: String) -> Result<bool, InventoryError> {
+    pub(crate) async fn delete_entry(
+        &self,
+        id: String,
+        operator: String,
+        now: UnixTime,
+    ) -> Result<bool, InventoryError> {
         self.writer
-            .write(move |connection| {
+            .write(move |Tx { connection, log }| {
                 Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM entries WHERE id = ?")
-                        .bind(id)
+                    let done = sqlx::query(DELETE_ENTRY)
+                        .bind(&id)
                         .execute(connection)
                         .await?;
-                    Ok(done.rows_affected() == 1)
-                })
-            })
-            .await
-    }
-
-    /// Records a refusal and lets the oldest go beyond [`MAX_REFUSALS`]. Alarms are counted by
-    /// themselves, up to [`MAX_ALARMS`]: anybody can cause a flood of the others.
-    pub(crate) async fn record_refusal(
-        &self,
-        refusal: RefusalRecord,
-    ) -> Result<(), InventoryError> {
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO refusals (at, caller, spiffe_id, code, detail, alarm) \
-                         VALUES (?, ?, ?, ?, ?, ?)",
-                    )
-                    .bind(refusal.at.as_secs())
-                    .bind(refusal.caller)
-                    .bind(refusal.spiffe_id)
-                    .bind(refusal.code)
-                    .bind(refusal.detail)
-                    .bind(refusal.alarm)
-                    .execute(&mut *connection)
-                    .await?;
-                    let (outdated, kept) = if refusal.alarm {
-                        (OUTDATED_ALARMS, MAX_ALARMS)
-                    } else {
-                        (OUTDATED_REFUSALS, MAX_REFUSALS)
-                    };
-                    sqlx::query(outdated).bind(kept).execute(connection).await?;
-                    Ok(())
+                    if done.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    log.append(now.as_secs(), Event::EntryDeleted { id, operator })?;
+                    Ok(true)
                 })
             })
             .await
@@ -86,22 +80,48 @@ impl Inventory {
         now: UnixTime,
     ) -> Result<(), InventoryError> {
         self.writer
-            .write(move |connection| {
+            .write(move |Tx { connection, log }| {
                 Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO issuers \
-                         (sha256, subject, serial, not_before, not_after, first_seen, pem) \
-                         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(certificate.sha256())
-                    .bind(certificate.subject())
-                    .bind(certificate.serial())
-                    .bind(certificate.not_before().as_secs())
-                    .bind(certificate.not_after().as_secs())
-                    .bind(now.as_secs())
-                    .bind(certificate.pem())
-                    .execute(connection)
-                    .await?;
+                    let told = event::Issuer {
+                        sha256: certificate.sha256().to_owned(),
+                        subject: certificate.subject().to_owned(),
+                        serial: certificate.serial().to_owned(),
+                        not_before: certificate.not_before().as_secs(),
+                        not_after: certificate.not_after().as_secs(),
+                        first_seen: now.as_secs(),
+                        pem_sha256: sha256_hex(certificate.pem().as_bytes()),
+                    };
+                    let done = sqlx::query(INSERT_ISSUER)
+                        .bind(&told.sha256)
+                        .bind(&told.subject)
+                        .bind(&told.serial)
+                        .bind(told.not_before)
+                        .bind(told.not_after)
+                        .bind(told.first_seen)
+                        .bind(certificate.pem())
+                        .bind(log.next()?)
+                        .execute(connection)
+                        .await?;
+                    if done.rows_affected() > 0 {
+                        log.append(now.as_secs(), Event::Issuer(told))?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Puts something into the audit log that has no row of its own: what an operator did, what
+    /// became of the CA or of policies. It is durable when this returns.
+    pub(crate) async fn record_action(
+        &self,
+        action: event::Action,
+        now: UnixTime,
+    ) -> Result<(), InventoryError> {
+        self.writer
+            .write(move |Tx { log, .. }| {
+                Box::pin(async move {
+                    log.append(now.as_secs(), Event::Action(action))?;
                     Ok(())
                 })
             })
@@ -109,12 +129,10 @@ impl Inventory {
     }
 }
 
-/// Most refusals kept, so that a flood of bad requests does not fill the disk.
-pub(crate) const MAX_REFUSALS: i64 = 100_000;
-/// Most alarms kept. To cause one takes a token or a certificate that was once ours.
-const MAX_ALARMS: i64 = 10_000;
-/// By distance, not by count: it costs the same however many there are.
-const OUTDATED_REFUSALS: &str =
-    "DELETE FROM refusals WHERE alarm = 0 AND id <= (SELECT max(id) FROM refusals) - ?";
-const OUTDATED_ALARMS: &str = "DELETE FROM refusals WHERE alarm = 1 AND id <= (\
-     SELECT id FROM refusals WHERE alarm = 1 ORDER BY id DESC LIMIT 1 OFFSET ?)";
+const INSERT_ENTRY: &str = "INSERT INTO entries \
+     (id, parent_id, spiffe_id, selectors, ttl_seconds, created_at, leaf) \
+     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+const DELETE_ENTRY: &str = "DELETE FROM entries WHERE id = ?";
+const INSERT_ISSUER: &str = "INSERT INTO issuers \
+     (sha256, subject, serial, not_before, not_after, first_seen, pem, leaf) \
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";

@@ -7,7 +7,7 @@ use identity::{SpiffeId, UnixTime};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use crate::inventory::InventoryError;
+use crate::inventory::{InventoryError, Location, Metadata};
 
 /// Whether a certificate is accepted.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -100,6 +100,14 @@ pub struct CertificateRecord {
     pub origin: Origin,
     /// Id of the issuance rule that allowed it; empty for one from before there were rules.
     pub rule: String,
+    /// Length of the key in bits, where known.
+    pub key_bits: Option<i64>,
+    /// The signature's algorithm, where known.
+    pub signature_algorithm: Option<String>,
+    /// Where it is used, as far as the request told.
+    pub location: Location,
+    /// What else the request told.
+    pub metadata: Metadata,
 }
 
 /// The proof that a certificate goes back to, over however many renewals.
@@ -191,11 +199,12 @@ pub struct Counts {
 }
 
 /// The columns [`certificate`] reads.
-pub(super) const CERTIFICATE_COLUMNS: &str = "serial, sha256, spiffe_id, issuer_sha256, key_type, \
+pub(crate) const CERTIFICATE_COLUMNS: &str = "serial, sha256, spiffe_id, issuer_sha256, key_type, \
      spki_sha256, not_before, not_after, issued_at, caller, proof, entry_id, state, state_since, \
-     reason, der, proven_at, proven_by, evidence_sha256, selectors, rule";
+     reason, der, proven_at, proven_by, evidence_sha256, selectors, rule, key_bits, \
+     signature_algorithm, cluster, namespace, pod, node, address, metadata";
 
-pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, InventoryError> {
+pub(crate) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, InventoryError> {
     Ok(CertificateRecord {
         serial: text(row, "serial")?,
         sha256: text(row, "sha256")?,
@@ -220,6 +229,16 @@ pub(super) fn certificate(row: &SqliteRow) -> Result<CertificateRecord, Inventor
             selectors: selectors(row)?,
         },
         rule: text(row, "rule")?,
+        key_bits: row.try_get("key_bits").map_err(InventoryError::Query)?,
+        signature_algorithm: maybe(row, "signature_algorithm")?,
+        location: Location {
+            cluster: maybe(row, "cluster")?,
+            namespace: maybe(row, "namespace")?,
+            pod: maybe(row, "pod")?,
+            node: maybe(row, "node")?,
+            address: maybe(row, "address")?,
+        },
+        metadata: metadata(row)?,
     })
 }
 
@@ -273,6 +292,20 @@ pub(super) fn refusal(row: &SqliteRow) -> Result<RefusalRecord, InventoryError> 
 
 fn text(row: &SqliteRow, column: &'static str) -> Result<String, InventoryError> {
     row.try_get(column).map_err(InventoryError::Query)
+}
+
+fn maybe(row: &SqliteRow, column: &'static str) -> Result<Option<String>, InventoryError> {
+    row.try_get(column).map_err(InventoryError::Query)
+}
+
+fn metadata(row: &SqliteRow) -> Result<Metadata, InventoryError> {
+    let Some(text) = maybe(row, "metadata")? else {
+        return Ok(Metadata::default());
+    };
+    Metadata::from_json(&text).ok_or(InventoryError::BadRow {
+        column: "metadata",
+        value: text,
+    })
 }
 
 fn time(row: &SqliteRow, column: &'static str) -> Result<UnixTime, InventoryError> {

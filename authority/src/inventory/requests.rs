@@ -35,8 +35,9 @@ impl Inventory {
         let writer = self.writer.clone();
         // No more of these wait than requests do: each is sent before its certificate is.
         tokio::spawn(async move {
-            let written = writer.write(move |connection| {
+            let written = writer.write(move |tx| {
                 Box::pin(async move {
+                    let connection = tx.connection;
                     let insert = sqlx::query(
                         "INSERT INTO issuance_requests (at, facts, allowed, rule) VALUES (?, ?, ?, ?)",
                     )

@@ -4,7 +4,10 @@ use identity::deny_list::MAX_CLOCK_AHEAD_SECONDS;
 use identity::{SpiffeId, UnixTime};
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 
+use crate::audit::event::{self, Event};
+use crate::inventory::log::Batch;
 use crate::inventory::record::{self, CERTIFICATE_COLUMNS};
+use crate::inventory::writer::Tx;
 use crate::inventory::{CertificateRecord, CertificateState, Inventory, InventoryError};
 
 /// Which certificates a change is about.
@@ -115,7 +118,7 @@ impl Inventory {
         now: UnixTime,
     ) -> Result<Result<StateChange, ChangeError>, InventoryError> {
         self.writer
-            .write(move |connection| {
+            .write(move |tx| {
                 Box::pin(async move {
                     let note = Note {
                         action,
@@ -123,7 +126,7 @@ impl Inventory {
                         operator,
                         now,
                     };
-                    change(connection, &selector, &note).await
+                    change(tx, &selector, &note).await
                 })
             })
             .await
@@ -137,7 +140,7 @@ impl Inventory {
     /// the highest known. A clock that is set back changes nothing.
     pub(crate) async fn open_epoch(&self, now: UnixTime) -> Result<(), InventoryError> {
         self.writer
-            .write(move |connection| {
+            .write(move |Tx { connection, .. }| {
                 Box::pin(async move {
                     sqlx::query("UPDATE deny_list_head SET epoch = max(epoch, ?)")
                         .bind(now.as_secs())
@@ -155,9 +158,10 @@ impl Inventory {
         now: UnixTime,
     ) -> Result<(ListHead, Vec<DeniedCertificate>), InventoryError> {
         self.writer
-            .write(move |connection| {
+            .write(move |Tx { connection, log }| {
                 Box::pin(async move {
                     let head = count_up(connection).await?;
+                    log.numbered(head);
                     Ok((head, denied(connection, now).await?))
                 })
             })
@@ -175,7 +179,7 @@ struct Note {
 
 /// The outer error rolls back; the inner one says why nothing was changed.
 async fn change(
-    connection: &mut SqliteConnection,
+    Tx { connection, log }: Tx<'_>,
     selector: &Selector,
     note: &Note,
 ) -> Result<Result<StateChange, ChangeError>, sqlx::Error> {
@@ -187,13 +191,16 @@ async fn change(
     };
     let mut changed = Vec::with_capacity(affected.len());
     for mut certificate in affected {
-        apply(connection, &certificate.serial, note).await?;
+        apply(connection, log, &certificate.serial, note).await?;
         certificate.state = note.action.target();
         certificate.state_since = note.now;
         certificate.reason.clone_from(&note.reason);
         changed.push(certificate);
     }
     let head = count_up(connection).await?;
+    log.numbered(head);
+    // What is taken back stays so, whatever becomes of the database: the position says it.
+    log.seal();
     let denied = denied(connection, note.now).await?;
     Ok(Ok(StateChange {
         changed,
@@ -271,6 +278,7 @@ fn plan(
 
 async fn apply(
     connection: &mut SqliteConnection,
+    log: &mut Batch,
     serial: &str,
     note: &Note,
 ) -> Result<(), sqlx::Error> {
@@ -281,16 +289,26 @@ async fn apply(
         .bind(serial)
         .execute(&mut *connection)
         .await?;
-    sqlx::query(
-        "INSERT INTO state_changes (at, serial, action, reason, operator) VALUES (?, ?, ?, ?, ?)",
+    let row: i64 = sqlx::query_scalar(
+        "INSERT INTO state_changes (at, serial, action, reason, operator, leaf) \
+         VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
     )
     .bind(note.now.as_secs())
     .bind(serial)
     .bind(note.action.as_str())
     .bind(&note.reason)
     .bind(&note.operator)
-    .execute(connection)
+    .bind(log.next()?)
+    .fetch_one(connection)
     .await?;
+    let told = event::StateChange {
+        row,
+        serial: serial.to_owned(),
+        action: note.action.as_str().to_owned(),
+        reason: note.reason.clone(),
+        operator: note.operator.clone(),
+    };
+    log.append(note.now.as_secs(), Event::StateChange(told))?;
     Ok(())
 }
 

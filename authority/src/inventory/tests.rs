@@ -1,8 +1,14 @@
+use std::sync::Arc;
+
 use identity::{SpiffeId, UnixTime};
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::ManualClock;
+use crate::inventory::writer::Tx;
 use crate::issue::{IssuedSvid, KeyType, random_serial};
+
+mod audit;
 
 const ID: &str = "spiffe://cluster.local/ns/default/sa/httpbin";
 const NOW: i64 = 1_800_000_000;
@@ -11,6 +17,20 @@ async fn open(dir: &TempDir) -> (Inventory, WriterTask) {
     Inventory::open(&dir.path().join("countersign.db"), "cluster.local")
         .await
         .unwrap()
+}
+
+/// With a clock that stands.
+async fn open_at(dir: &TempDir, now: i64) -> (Inventory, WriterTask, Arc<ManualClock>) {
+    let path = dir.path().join("countersign.db");
+    let clock = Arc::new(ManualClock::new(UnixTime::from_secs(now)));
+    let options = LogOptions {
+        clock: Arc::<ManualClock>::clone(&clock),
+        ..LogOptions::beside(&path)
+    };
+    let (inventory, task) = Inventory::open_with(&path, "cluster.local", &options)
+        .await
+        .unwrap();
+    (inventory, task, clock)
 }
 
 fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
@@ -38,6 +58,7 @@ fn new_certificate(entry_id: Option<&str>) -> NewCertificate {
             selectors: vec!["join:x".to_owned()],
         },
         rule: "builtin/operator".to_owned(),
+        context: RequestContext::default(),
     }
 }
 
@@ -136,7 +157,7 @@ async fn many_writes_at_once_are_all_there_after_reopening() {
 #[tokio::test]
 async fn refusals_are_bounded() {
     let dir = TempDir::new().unwrap();
-    let (inventory, _task) = open(&dir).await;
+    let (inventory, _task, clock) = open_at(&dir, NOW).await;
     let refusal = RefusalRecord {
         at: UnixTime::from_secs(NOW),
         caller: String::new(),
@@ -145,17 +166,21 @@ async fn refusals_are_bounded() {
         detail: String::new(),
         alarm: false,
     };
-    inventory.record_refusal(refusal.clone()).await.unwrap();
+    for code in ["first", "second"] {
+        let refusal = RefusalRecord {
+            code: code.to_owned(),
+            ..refusal.clone()
+        };
+        inventory.record_refusal(refusal).await.unwrap();
+        clock.advance(1);
+    }
     // As if a hundred thousand had come in between.
     inventory
         .writer
-        .write(|connection| {
+        .write(|Tx { connection, .. }| {
             Box::pin(async move {
-                sqlx::query("UPDATE refusals SET id = 1")
-                    .execute(&mut *connection)
-                    .await?;
-                sqlx::query("INSERT INTO refusals VALUES (?, 0, '', '', 'y', '', 0)")
-                    .bind(entries::MAX_REFUSALS)
+                sqlx::query("INSERT INTO refusals VALUES (?, 0, '', '', 'y', '', 0, NULL)")
+                    .bind(refusals::MAX_REFUSALS + 1)
                     .execute(connection)
                     .await?;
                 Ok(())
@@ -163,6 +188,7 @@ async fn refusals_are_bounded() {
         })
         .await
         .unwrap();
+    clock.advance(1);
     inventory.record_refusal(refusal).await.unwrap();
     let codes: Vec<String> = inventory
         .refusals(10)
@@ -171,7 +197,7 @@ async fn refusals_are_bounded() {
         .into_iter()
         .map(|r| r.code)
         .collect();
-    assert_eq!(codes, ["x", "y"]);
+    assert_eq!(codes, ["x", "y", "second"]);
 }
 
 #[tokio::test]
@@ -193,11 +219,13 @@ async fn a_flood_of_refusals_does_not_wash_alarms_away() {
     // As if a million unproven requests had come.
     inventory
         .writer
-        .write(|connection| {
+        .write(|Tx { connection, .. }| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO refusals VALUES (1000000, 0, '', '', 'noise', '', 0)")
-                    .execute(connection)
-                    .await?;
+                sqlx::query(
+                    "INSERT INTO refusals VALUES (1000000, 0, '', '', 'noise', '', 0, NULL)",
+                )
+                .execute(connection)
+                .await?;
                 Ok(())
             })
         })
@@ -220,7 +248,7 @@ async fn the_record_is_synced_at_each_commit() {
     let (inventory, _task) = open(&dir).await;
     let (mode, sync) = inventory
         .writer
-        .write(|connection| {
+        .write(|Tx { connection, .. }| {
             Box::pin(async move {
                 let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
                     .fetch_one(&mut *connection)

@@ -2,6 +2,8 @@
 
 use identity::{SpiffeId, UnixTime};
 
+use crate::audit::event::{self, Event};
+use crate::inventory::writer::Tx;
 use crate::inventory::{Inventory, InventoryError};
 
 impl Inventory {
@@ -12,23 +14,33 @@ impl Inventory {
         spiffe_id: SpiffeId,
         created_at: UnixTime,
         expires_at: UnixTime,
+        operator: String,
     ) -> Result<(), InventoryError> {
         self.writer
-            .write(move |connection| {
+            .write(move |Tx { connection, log }| {
                 Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO join_tokens (hash, spiffe_id, created_at, expires_at) \
-                         VALUES (?, ?, ?, ?)",
-                    )
-                    .bind(hash)
-                    .bind(spiffe_id.to_string())
-                    .bind(created_at.as_secs())
-                    .bind(expires_at.as_secs())
-                    .execute(connection)
-                    .await?;
+                    let told = event::Token {
+                        hash,
+                        spiffe_id: spiffe_id.to_string(),
+                        created_at: created_at.as_secs(),
+                        expires_at: expires_at.as_secs(),
+                        operator,
+                    };
+                    sqlx::query(INSERT)
+                        .bind(&told.hash)
+                        .bind(&told.spiffe_id)
+                        .bind(told.created_at)
+                        .bind(told.expires_at)
+                        .bind(log.next()?)
+                        .execute(connection)
+                        .await?;
+                    log.append(told.created_at, Event::TokenCreated(told))?;
                     Ok(())
                 })
             })
             .await
     }
 }
+
+const INSERT: &str = "INSERT INTO join_tokens (hash, spiffe_id, created_at, expires_at, leaf) \
+     VALUES (?, ?, ?, ?, ?)";

@@ -31,10 +31,10 @@ impl Inventory {
     /// [`InventoryError`] if the record cannot be written.
     pub(crate) async fn probe(&self) -> Result<(), InventoryError> {
         self.writer
-            .write(|connection| {
+            .write(|tx| {
                 Box::pin(async move {
                     sqlx::query("UPDATE deny_list_head SET sequence = sequence WHERE only = 1")
-                        .execute(connection)
+                        .execute(tx.connection)
                         .await
                         .map(drop)
                 })

@@ -6,25 +6,31 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inventory::InventoryError;
+use crate::inventory::log::{Batch, Log};
 
 /// Handle on the writing task.
 #[derive(Clone, Debug)]
 pub(super) struct Writer(mpsc::Sender<Job>);
 
+/// The transaction that statements run in.
+pub(super) struct Tx<'c> {
+    /// For the statements.
+    pub(super) connection: &'c mut SqliteConnection,
+    /// For the leaves that tell of them.
+    pub(super) log: &'c mut Batch,
+}
+
 /// What a job gives back; it runs once its transaction is committed.
 type Deliver = Box<dyn FnOnce() + Send>;
 
 /// Statements that belong together.
-type Job = Box<
-    dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<Deliver, sqlx::Error>>
-        + Send,
->;
+type Job = Box<dyn for<'c> FnOnce(Tx<'c>) -> BoxFuture<'c, Result<Deliver, sqlx::Error>> + Send>;
 
 impl Writer {
     /// Starts the task on `connection`.
-    pub(super) fn start(connection: SqliteConnection) -> (Self, JoinHandle<()>) {
+    pub(super) fn start(connection: SqliteConnection, log: Log) -> (Self, JoinHandle<()>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), tokio::spawn(run(connection, receiver)))
+        (Self(sender), tokio::spawn(run(connection, receiver, log)))
     }
 
     /// Runs `statements` in the next transaction and returns what they gave after its commit.
@@ -34,14 +40,12 @@ impl Writer {
     pub(super) async fn write<T, F>(&self, statements: F) -> Result<T, InventoryError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>
-            + Send
-            + 'static,
+        F: for<'c> FnOnce(Tx<'c>) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
     {
         let (reply, committed) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let job: Job = Box::new(move |tx| {
             Box::pin(async move {
-                let outcome = statements(connection).await?;
+                let outcome = statements(tx).await?;
                 let deliver: Deliver = Box::new(move || {
                     // The caller may have gone; what was written stays.
                     reply.send(outcome).ok();
@@ -60,16 +64,19 @@ impl Writer {
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Job>) {
+async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Job>, mut log: Log) {
     let mut batch = Vec::with_capacity(BATCH);
     while jobs.recv_many(&mut batch, BATCH).await > 0 {
-        match commit(&mut connection, batch.drain(..)).await {
+        match commit(&mut connection, batch.drain(..), &mut log).await {
             Ok(delivered) => {
                 for deliver in delivered {
                     deliver();
                 }
             }
-            Err(error) => tracing::error!(%error, "a transaction was rolled back"),
+            Err(error) => {
+                tracing::error!(%error, "a transaction was rolled back");
+                log.distrust();
+            }
         }
     }
     // Folds the write-ahead log into the database file.
@@ -81,13 +88,21 @@ async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Job>) {
 async fn commit(
     connection: &mut SqliteConnection,
     jobs: impl Iterator<Item = Job>,
+    log: &mut Log,
 ) -> Result<Vec<Deliver>, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mut leaves = log.begin(&mut transaction).await?;
     let mut delivered = Vec::new();
     for job in jobs {
-        delivered.push(job(&mut transaction).await?);
+        let tx = Tx {
+            connection: &mut transaction,
+            log: &mut leaves,
+        };
+        delivered.push(job(tx).await?);
     }
+    let written = log.write(&mut transaction, leaves).await?;
     transaction.commit().await?;
+    log.committed(written).await;
     Ok(delivered)
 }
 

@@ -79,6 +79,19 @@ impl FromStr for KeyType {
     }
 }
 
+impl KeyType {
+    /// Length of the key, in bits.
+    #[must_use]
+    pub const fn bits(self) -> usize {
+        match self {
+            Self::EcdsaP256 => 256,
+            Self::EcdsaP384 => 384,
+            Self::Rsa { bits } => bits,
+            Self::Ed25519 => 256,
+        }
+    }
+}
+
 impl fmt::Display for KeyType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -205,6 +205,12 @@ pub(crate) fn required(path: &str) -> Option<Role> {
             "GetRules" | "ListRequests" => Some(Role::Viewer),
             _ => None,
         },
+        // The record, to be searched and proven.
+        "countersign.record.v1.RecordService" => match method {
+            "SearchCertificates" | "SearchRefusals" | "ReportExpiry" | "GetTreeHead"
+            | "ProveInclusion" | "ProveConsistency" | "ListLeaves" => Some(Role::Viewer),
+            _ => None,
+        },
         "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
             (method == "ServerReflectionInfo").then_some(Role::Viewer)
         }

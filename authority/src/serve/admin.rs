@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use crate::audit::event::Action;
 use crate::bundles::Bundles;
 use crate::ca::keeper::CaReport;
 use crate::crypto::{random_bytes, sha256_hex};
@@ -24,10 +25,12 @@ use crate::revoke::Publisher;
 use crate::serve::agents::announce_list_keys;
 use crate::serve::{convert, peer, status};
 
-use self::fields::{bundle_name, hex_text, id, limit, optional_id};
+use self::fields::{bundle_name, id, optional_id};
 
 mod entries;
 mod fields;
+
+pub(crate) use self::fields::{hex_text, limit};
 
 /// Serves administration.
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<CreateEntryRequest>,
     ) -> Result<Response<CreateEntryResponse>, Status> {
+        let operator = peer::operator(&request).to_string();
         let entry = request
             .into_inner()
             .entry
@@ -68,7 +72,7 @@ impl AdminService for AdminApi {
             let created = api
                 .issuance
                 .inventory()
-                .create_entry(record.clone())
+                .create_entry(record.clone(), operator)
                 .await
                 .map_err(|error| status::of_inventory(&error))?;
             if !created {
@@ -105,13 +109,14 @@ impl AdminService for AdminApi {
         &self,
         request: Request<DeleteEntryRequest>,
     ) -> Result<Response<DeleteEntryResponse>, Status> {
+        let operator = peer::operator(&request).to_string();
         let id = request.into_inner().id;
         let api = self.clone();
         to_its_end(async move {
             let deleted = api
                 .issuance
                 .inventory()
-                .delete_entry(id)
+                .delete_entry(id, operator, api.issuance.now())
                 .await
                 .map_err(|error| status::of_inventory(&error))?;
             if !deleted {
@@ -127,6 +132,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<CreateJoinTokenRequest>,
     ) -> Result<Response<CreateJoinTokenResponse>, Status> {
+        let operator = peer::operator(&request).to_string();
         let request = request.into_inner();
         let id = self.assignable("spiffe_id", &request.spiffe_id)?;
         let ttl = match request.ttl_seconds {
@@ -149,7 +155,7 @@ impl AdminService for AdminApi {
         let token = URL_SAFE_NO_PAD.encode(secret.as_slice());
         self.issuance
             .inventory()
-            .create_token(sha256_hex(token.as_bytes()), id, now, expires_at)
+            .create_token(sha256_hex(token.as_bytes()), id, now, expires_at, operator)
             .await
             .map_err(|error| status::of_inventory(&error))?;
         let expires_at = expires_at.as_secs();
@@ -269,14 +275,25 @@ impl AdminService for AdminApi {
 
     async fn rotate_deny_list_key(
         &self,
-        _request: Request<RotateDenyListKeyRequest>,
+        request: Request<RotateDenyListKeyRequest>,
     ) -> Result<Response<RotateDenyListKeyResponse>, Status> {
+        let operator = peer::operator(&request).to_string();
         let api = self.clone();
         to_its_end(async move {
             let rotated = api.publisher.rotate_key().await;
             // Also after a failure: the key may be in use and only the list not signed yet.
             announce_list_keys(&api.bundle, &api.publisher);
             rotated.map_err(|error| status::of_publish(&error))?;
+            let kid = api
+                .publisher
+                .public_keys()
+                .first()
+                .map(|pem| sha256_hex(pem.as_bytes()));
+            let details = kid.map(|kid| ("pem_sha256", kid));
+            let action = Action::new("deny_list_key_rotated", &operator, details);
+            let now = api.issuance.now();
+            let recorded = api.issuance.inventory().record_action(action, now).await;
+            recorded.map_err(|error| status::of_inventory(&error))?;
             Ok(Response::new(RotateDenyListKeyResponse {
                 deny_list_key_pems: api.publisher.public_keys(),
             }))

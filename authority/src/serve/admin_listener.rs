@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::admin::admin_service_server::AdminServiceServer;
 use api::issuance::issuance_service_server::IssuanceServiceServer;
+use api::record::record_service_server::RecordServiceServer;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -23,6 +24,7 @@ use crate::serve::access::{self, AdminSettings, Role};
 use crate::serve::admin::AdminApi;
 use crate::serve::issuance::IssuanceApi;
 use crate::serve::peer::TlsConnection;
+use crate::serve::record::RecordApi;
 use crate::serve::{reflection, status};
 
 /// The identity that a call over the network was let in by; the record's actor.
@@ -34,12 +36,14 @@ pub(crate) struct Actor(pub(crate) SpiffeId);
 pub(crate) struct AdminServices {
     pub(crate) admin: AdminApi,
     pub(crate) issuance: IssuanceApi,
+    pub(crate) record: RecordApi,
 }
 
 /// Their names, for reflection.
-const SERVICES: [&str; 2] = [
+const SERVICES: [&str; 3] = [
     "countersign.admin.v1.AdminService",
     "countersign.issuance.v1.IssuanceService",
+    "countersign.record.v1.RecordService",
 ];
 
 impl AdminServices {
@@ -47,6 +51,7 @@ impl AdminServices {
     pub(crate) fn routes(self, max_message: usize) -> Routes {
         Routes::new(AdminServiceServer::new(self.admin).max_decoding_message_size(max_message))
             .add_service(IssuanceServiceServer::new(self.issuance))
+            .add_service(RecordServiceServer::new(self.record))
     }
 }
 

@@ -11,6 +11,7 @@ use prost_types::Struct;
 use prost_types::value::Kind;
 use tonic::{Code, Request, Response, Status};
 
+use crate::inventory::RequestContext;
 use crate::issue::attest::AttestError;
 use crate::issue::{Caller, Issuance, Refusal, Wish};
 use crate::serve::front::{Front, Visit};
@@ -38,8 +39,11 @@ impl CertificateApi {
         let caller = peer::caller(&request, &self.issuance).await?;
         drop(permit);
         let _permit = visit.issue(&caller).await?;
-        let said = metadata::of_headers(request.metadata());
-        self.issue(caller, said, request.into_inner()).await
+        let told = Told {
+            said: metadata::of_headers(request.metadata()),
+            context: peer::context(&request),
+        };
+        self.issue(caller, told, request.into_inner()).await
     }
 
     /// A node agent that asks for a pod's identity is looked at as that pod, if it may have it.
@@ -66,6 +70,14 @@ impl CertificateApi {
     }
 }
 
+/// What a request tells besides what it asks for.
+struct Told {
+    /// By headers.
+    said: BTreeMap<String, String>,
+    /// By its connection.
+    context: RequestContext,
+}
+
 #[tonic::async_trait]
 impl IstioCertificateService for CertificateApi {
     async fn create_certificate(
@@ -83,7 +95,7 @@ impl CertificateApi {
     async fn issue(
         &self,
         caller: Caller,
-        said: BTreeMap<String, String>,
+        Told { said, mut context }: Told,
         request: IstioCertificateRequest,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let wish = match wish(&request, said) {
@@ -97,9 +109,10 @@ impl CertificateApi {
             }
         };
         let caller = self.acting(caller, &wish).await?;
+        context.tell(&caller.selectors(), &wish.metadata);
         let issued = self
             .issuance
-            .issue(&caller, &request.csr, &wish)
+            .issue_to(&caller, &request.csr, &wish, context)
             .await
             .map_err(|error| status::of_issue(&error))?;
         Ok(Response::new(IstioCertificateResponse {

@@ -5,6 +5,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo, UdsConnectInfo};
 use tonic::{Request, Status};
 use zeroize::Zeroizing;
 
+use crate::inventory::RequestContext;
 use crate::issue::attest::{self, Presented};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
 use crate::serve::admin_listener::Actor;
@@ -83,6 +84,15 @@ fn unproven<T>(request: &Request<T>) -> String {
         || "unproven".to_owned(),
         |address| format!("unproven {}", address.ip()),
     )
+}
+
+/// Where a request came from, for the record.
+pub(crate) fn context<T>(request: &Request<T>) -> RequestContext {
+    let mut context = RequestContext::default();
+    context.location.address = request
+        .remote_addr()
+        .map(|address| address.ip().to_string());
+    context
 }
 
 /// Who administrates: the identity that was let in over the network, or the process at the other end

@@ -1,5 +1,5 @@
 //! SIGKILL at any moment: every certificate a caller got is on record, no serial number and no
-//! deny-list number is used twice, and the CA is the same.
+//! deny-list number is used twice, the audit log verifies, and the CA is the same.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -62,6 +62,7 @@ async fn nothing_a_caller_got_is_lost_when_the_authority_is_killed() {
         let lost: Vec<_> = held.difference(&recorded).collect();
         assert!(lost.is_empty(), "round {round}: {lost:?}");
         child.kill();
+        crate::write_points::check_record(&data).await;
     }
     assert!(
         held.len() > 20,
@@ -168,11 +169,11 @@ async fn child_that_serves_until_killed() {
     .unwrap();
 }
 
-const CHILD: [&str; 4] = [
+pub(crate) const CHILD: [&str; 4] = [
     "--ignored",
     "--exact",
     "--nocapture",
     "crash::child_that_serves_until_killed",
 ];
-const FOLDER: &str = "COUNTERSIGN_TEST_FOLDER";
-const LISTENING: &str = "the authority listens";
+pub(crate) const FOLDER: &str = "COUNTERSIGN_TEST_FOLDER";
+pub(crate) const LISTENING: &str = "the authority listens";

@@ -41,3 +41,4 @@ mod tokens;
 mod transport;
 mod unmodified;
 mod verifiers;
+mod write_points;

@@ -373,7 +373,14 @@ async fn a_record_restored_from_a_backup_numbers_no_list_a_second_time() {
     let dir = authority.stop().await;
 
     std::fs::copy(&backup, &record).unwrap();
+    let mut refusing = crate::support::settings(&dir.path().join("data"));
+    let refused = authority::start(refusing.clone()).await.unwrap_err();
+    assert!(refused.to_string().contains("older one"), "{refused}");
+    refusing.record.head_period_seconds = 0;
+    let refused = authority::start(refusing).await.unwrap_err();
+    assert!(refused.to_string().contains("1 to 3600 s"), "{refused}");
     let authority = Authority::start_in(dir, |settings| {
+        settings.record.accept_lost_revocations = true;
         let later = real_now().plus_secs(5).unwrap();
         settings.clock = std::sync::Arc::new(ManualClock::new(later));
     })

@@ -5,19 +5,22 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use identity::SpiffeId;
 
-use super::{AdminArgs, OutputArgs, seconds};
+use super::{AdminArgs, OutputArgs, RecordExportArgs, SearchArgs, seconds};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertCommand {
     /// List certificates, newest first
     #[command(
-        after_help = "Example:\n  countersign cert list --id spiffe://example.org/web -o json"
+        after_help = "Examples:\n  countersign cert list --id spiffe://example.org/web -o json\n  countersign cert list 'expires<7d and owner=payments'"
     )]
     List {
         #[command(flatten)]
         admin: AdminArgs,
         #[command(flatten)]
         output: OutputArgs,
+        /// A query, as for `cert search`
+        #[arg(conflicts_with_all = ["id", "state"])]
+        query: Option<String>,
         /// Only this identity's
         #[arg(long, value_name = "SPIFFE-ID")]
         id: Option<SpiffeId>,
@@ -27,6 +30,29 @@ pub(crate) enum CertCommand {
         /// At most this many
         #[arg(long, default_value_t = 50)]
         limit: u32,
+    },
+    /// Search certificates, or refused requests
+    ///
+    /// Conditions with = != ~ !~ < <= > >=, joined by `and`, `or`, `not` and parentheses; ~ takes * and ?.
+    /// Fields: serial, sha256, spki, pod, address, identity, node, caller, state, namespace, cluster, issuer, key,
+    /// bits, alg, proof, expires, issued, and any other name for metadata (owner=payments). Of refusals: caller,
+    /// identity, code, alarm, at, detail. Times are durations (7d, 12h: what is left, or the age) or RFC 3339.
+    #[command(
+        after_help = "Examples:\n  countersign cert search 'expires<7d and owner=payments'\n  countersign cert search 'identity~spiffe://example.org/ns/prod/* and not state=active'\n  countersign cert search --refusals 'alarm=true and at<24h'"
+    )]
+    Search(SearchArgs),
+    /// Export certificates as CSV, JSON or NDJSON
+    #[command(
+        after_help = "Example:\n  countersign cert export 'namespace=prod' --format ndjson --out prod.ndjson"
+    )]
+    Export(RecordExportArgs),
+    /// When certificates expire: a histogram
+    #[command(after_help = "Example:\n  countersign cert expiry")]
+    Expiry {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Show one certificate with its chain
     #[command(after_help = "Example:\n  countersign cert show 4f2a…")]

@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ca::PassphraseArgs;
-use super::seconds;
+use super::{BackupArgs, RestoreArgs, seconds};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityCommand {
     /// Serve: issue certificates, keep the record, publish the deny list
     Serve(AuthorityServeArgs),
+    /// Back the record up to one file, also while an authority runs
+    Backup(BackupArgs),
+    /// Put a backup back: checked first, and what was there is kept
+    Restore(RestoreArgs),
     /// The configuration file
     #[command(subcommand)]
     Config(AuthorityConfigCommand),
@@ -78,6 +82,9 @@ pub(crate) struct AuthorityServeArgs {
     /// File of issuance rules, read again whenever its content changes [default: built-in rules]
     #[arg(long, value_name = "FILE")]
     pub(crate) issuance_policy: Option<PathBuf>,
+    /// Start on a record older than the position beside it: what was revoked since is accepted again
+    #[arg(long)]
+    pub(crate) accept_lost_revocations: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -9,13 +9,15 @@ use authority::{IdentityPattern, Settings};
 use identity::TrustDomain;
 
 use crate::args::{self, AuthorityCommand, AuthorityConfigCommand, AuthorityServeArgs};
-use crate::commands::stopped;
+use crate::commands::{backup, stopped};
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     match command {
         AuthorityCommand::Serve(args) => serve(args).await,
+        AuthorityCommand::Backup(args) => backup::backup(args).await,
+        AuthorityCommand::Restore(args) => backup::restore(args).await,
         AuthorityCommand::Config(AuthorityConfigCommand::Check { file }) => check(&file),
     }
 }
@@ -73,6 +75,7 @@ fn settings(args: AuthorityServeArgs) -> Result<Settings, Failure> {
         settings.admin.viewers = patterns("--admin-viewer", &args.admin_viewer)?;
         settings.admin.operators = patterns("--admin-operator", &args.admin_operator)?;
     }
+    settings.record.accept_lost_revocations = args.accept_lost_revocations;
     Ok(settings)
 }
 

@@ -12,8 +12,8 @@ use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde::Serialize;
 
 use crate::admin;
-use crate::args::{CertCommand, CertState, ChangeArgs, Which};
-use crate::commands::{cert_files, now};
+use crate::args::{CertCommand, CertState, ChangeArgs, SearchArgs, Which};
+use crate::commands::{cert_files, export, inventory, now};
 use crate::failure::Failure;
 use crate::output::{self, Format, Row, duration};
 
@@ -22,6 +22,26 @@ pub(crate) async fn run(command: CertCommand) -> Result<(), Failure> {
         CertCommand::List {
             admin,
             output,
+            query: Some(query),
+            limit,
+            ..
+        } => {
+            let search = SearchArgs {
+                admin,
+                output,
+                query,
+                limit,
+                refusals: false,
+            };
+            inventory::search(search).await
+        }
+        CertCommand::Search(args) => inventory::search(args).await,
+        CertCommand::Export(args) => export::export(args).await,
+        CertCommand::Expiry { admin, output } => inventory::expiry(admin, output).await,
+        CertCommand::List {
+            admin,
+            output,
+            query: None,
             id,
             state,
             limit,

@@ -25,6 +25,7 @@ mod outage;
 mod policy;
 mod policy_bundle;
 mod random;
+mod record;
 mod serving;
 mod up;
 mod world;

@@ -162,7 +162,7 @@ impl Authority {
 
 /// How a command ended and what it said.
 pub(crate) struct Outcome {
-    code: Option<i32>,
+    pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     command: String,

@@ -62,6 +62,10 @@ fn certificate(spiffe_id: &str, entry_id: Option<&str>) -> Caller {
         state: CertificateState::Good,
         state_since: at(NOW),
         reason: String::new(),
+        key_bits: None,
+        signature_algorithm: None,
+        location: crate::inventory::Location::default(),
+        metadata: crate::inventory::Metadata::default(),
         der: vec![],
         origin: Origin {
             proven_at: at(NOW),

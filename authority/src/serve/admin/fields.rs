@@ -22,7 +22,7 @@ pub(super) fn optional_id(field: &str, text: &str) -> Result<Option<SpiffeId>, S
     }
 }
 
-pub(super) fn limit(asked: u32) -> Result<u32, Status> {
+pub(crate) fn limit(asked: u32) -> Result<u32, Status> {
     match asked {
         0 => Ok(DEFAULT_LIMIT),
         1..=MAX_LIMIT => Ok(asked),
@@ -31,7 +31,7 @@ pub(super) fn limit(asked: u32) -> Result<u32, Status> {
 }
 
 /// Hex as the record holds it: lower case, without the colons some tools print.
-pub(super) fn hex_text(text: &str) -> String {
+pub(crate) fn hex_text(text: &str) -> String {
     text.chars()
         .filter(|c| *c != ':')
         .map(|c| c.to_ascii_lowercase())
