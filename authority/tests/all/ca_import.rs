@@ -365,7 +365,7 @@ fn each_fault_of_a_root_is_refused_by_its_name() {
     made.root("ed", "-days 30", ROOT);
     assert!(matches!(
         weak(made.parts("ed")),
-        Weakness::UnknownSignature { .. }
+        Weakness::UnknownKey { .. }
     ));
 
     made.key("leaf");

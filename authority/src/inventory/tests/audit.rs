@@ -221,11 +221,12 @@ async fn one_flipped_bit_anywhere_is_found() {
     let mut connection = database(&original).await;
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
-         AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' ORDER BY name",
+         AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name <> 'issuance_requests' ORDER BY name",
     )
     .fetch_all(&mut connection)
     .await
     .unwrap();
+    // All but the notes of requests, which are no record: no certificate rests on them.
     assert_eq!(tables.len(), 14, "{tables:?}");
     let mut tried = 0;
     let mut missed = Vec::new();
