@@ -192,7 +192,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         &issuance,
         (&publisher, &bundles),
         entries.subscribe(),
-        (&stopping, &attendance),
+        (&stopping, &attendance, &front),
     );
     let admin = AdminApi {
         bundle: agents.bundle.clone(),
@@ -343,7 +343,7 @@ fn agent_api(
     issuance: &Issuance,
     (publisher, bundles): (&Publisher, &Bundles),
     entries: watch::Receiver<u64>,
-    (stopping, attendance): (&CancellationToken, &Attendance),
+    (stopping, attendance, front): (&CancellationToken, &Attendance, &Front),
 ) -> AgentApi {
     let bundle = BundleSnapshot {
         trust_domain: settings.trust_domain.as_str().to_owned(),
@@ -360,6 +360,7 @@ fn agent_api(
         stopping: stopping.clone(),
         clock: Arc::clone(&settings.clock),
         attendance: attendance.clone(),
+        front: front.clone(),
     }
 }
 

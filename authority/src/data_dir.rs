@@ -186,7 +186,9 @@ fn sweep_one(entry: &DirEntry) -> io::Result<bool> {
             fs::remove_dir(&path)?;
             Ok(true)
         }
-        names::DENY_LIST_KEY | names::DENY_LIST_NEXT_KEY if found.is_file() => {
+        names::DENY_LIST_KEY | names::DENY_LIST_NEXT_KEY | names::AUDIT_KEY | names::DATABASE
+            if found.is_file() =>
+        {
             fs::remove_file(&path)?;
             Ok(true)
         }

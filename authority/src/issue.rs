@@ -193,7 +193,7 @@ impl Issuance {
             Ok(issued) => {
                 self.telemetry.issued(by.proof());
                 tracing::info!(
-                    spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = %by,
+                    spiffe_id = %issued.spiffe_id, serial = %issued.serial, caller = by.to_string(),
                     proof = by.proof().as_str(), not_after = issued.not_after.as_secs(), "issued"
                 );
             }
@@ -204,7 +204,11 @@ impl Issuance {
             }
             Err(error) => {
                 self.telemetry.failed();
-                tracing::error!(error = chain(error), caller = %by, "issuance failed");
+                tracing::error!(
+                    error = chain(error),
+                    caller = by.to_string(),
+                    "issuance failed"
+                );
             }
         }
         issued
@@ -272,9 +276,6 @@ impl Issuance {
             // The key is the operator's or our own business, and so are the names beside it.
             Caller::Operator { .. } | Caller::Authority | Caller::ListSigner => false,
         };
-        if names_count && !csr.names_exactly(&subject) {
-            return Err(Refusal::CsrNames { wanted: subject }.into());
-        }
         if let Caller::JoinToken(token) = by {
             let used = token_use(token, csr.spki_sha256(), now).map_err(Refusal::Proof)?;
             if let TokenUse::Repeat { serial } = used {
@@ -297,6 +298,10 @@ impl Issuance {
         let decided = self.policy.authorize(application, issuer.validity(), now);
         self.note(by, facts, &decided, now);
         let grant = decided?;
+        if names_count && !grant.csr().names_exactly(grant.spiffe_id()) {
+            let wanted = grant.spiffe_id().clone();
+            return Err(Refusal::CsrNames { wanted }.into());
+        }
         let rule = grant.rule().to_owned();
         let svid = issuer.issue(grant, random_serial()?, now).await?;
         self.record(by, &issuer, svid, rule, &spki_sha256, (now, context))

@@ -207,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    const GOOD: &str = "schemaVersion: 1\nrules:\n- {id: a, effect: deny, when: {proof: [x]}}\n";
+    const GOOD: &str = "schemaVersion: 1\nrules:\n- {id: a, effect: deny, when: {proof: [oidc]}}\n";
 
     #[test]
     fn a_new_file_is_taken_and_a_bad_one_is_not() {

@@ -88,17 +88,10 @@ fn is_public(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
     };
-    let mut labels = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("-----BEGIN "))
-        .peekable();
+    let mut labels = text.split("-----BEGIN ").skip(1).peekable();
+    let public = ["CERTIFICATE-----", "X509 CRL-----", "PUBLIC KEY-----"];
     labels.peek().is_some()
-        && labels.all(|label| {
-            matches!(
-                label,
-                "CERTIFICATE-----" | "X509 CRL-----" | "PUBLIC KEY-----"
-            )
-        })
+        && labels.all(|label| public.iter().any(|public| label.starts_with(public)))
 }
 
 /// Writes the tables.

@@ -99,24 +99,41 @@ async fn checked(
     Ok((plan, found))
 }
 
-/// Files that are not there. One that is there and differs is another authority's.
+/// Files that are not there. A root or a log that is there and differs is another authority's; whatever else
+/// is there is newer than the backup and stays: an intermediate is renewed, a key encrypted anew. Beside the root
+/// of a CA that is there nothing is put, or an intermediate that was given up would come back.
 fn to_write(data_dir: &Path, found: &[Content]) -> Result<Vec<String>, BackupError> {
     let mut files = Vec::new();
+    let has_ca = data_dir.join(ROOT).exists();
     for file in found {
         let path = data_dir.join(&file.name);
         match std::fs::read(&path) {
             Ok(there) if there == *file.bytes => {}
-            // The trust bundle changes with each new root, and each start writes it.
-            Ok(_) if file.name == names::BUNDLE => {}
-            Ok(_) => return Err(BackupError::OtherAuthority { path }),
+            Ok(_) if identifies(&file.name) => return Err(BackupError::OtherAuthority { path }),
+            Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                files.push(file.name.clone());
+                if !(has_ca && in_ca(&file.name)) {
+                    files.push(file.name.clone());
+                }
             }
             Err(error) => return Err(io_error("read", &path)(error)),
         }
     }
     Ok(files)
 }
+
+/// Whether a file tells one authority from another.
+fn identifies(name: &str) -> bool {
+    [ROOT, names::AUDIT_KEY, names::AUDIT_PUBLIC_KEY].contains(&name)
+}
+
+fn in_ca(name: &str) -> bool {
+    name.strip_prefix(names::CA_DIR)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The root's certificate, from the data folder.
+const ROOT: &str = "ca/root.pem";
 
 fn missing_keys(data_dir: &Path, files: &[String]) -> Result<(), BackupError> {
     let missing: Vec<String> = KEYS

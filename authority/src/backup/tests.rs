@@ -117,6 +117,11 @@ async fn a_new_machine_needs_the_keys() {
     let restored = open_authority(&new).await;
     issue(&restored, 1).await;
     restored.close().await;
+    // An intermediate that was renewed since stays.
+    let intermediate = new.join("ca/intermediate.pem");
+    let renewed = [std::fs::read(&intermediate).unwrap(), b"\n".to_vec()].concat();
+    std::fs::write(&intermediate, renewed).unwrap();
+    assert_eq!(plan_of(&new, &with).await.unwrap().files, [""; 0]);
     // That folder is another's.
     let other = TempDir::new().unwrap();
     let other_data = authority(&other, 1).await;

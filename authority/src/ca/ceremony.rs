@@ -27,7 +27,8 @@ use crate::ca::load::open_key;
 use crate::ca::make::{CaProfile, Unsigned, organization, spki};
 use crate::ca::next::{self, CSR_LABEL};
 use crate::ca::{
-    CaCertificate, CaError, KeyAlgorithm, PassphraseSource, Pkcs11Uri, files, load_with, names,
+    CaCertificate, CaError, CertificateAuthority, KeyAlgorithm, PassphraseSource, Pkcs11Uri, files,
+    load_with, names,
 };
 use crate::issue::{CsrError, VerifiedCsr};
 use crate::upstream::{SigningRequest, UpstreamError, answer};
@@ -107,6 +108,18 @@ pub struct StartOptions {
     pub now: UnixTime,
 }
 
+/// The CA in `folder`, also after its intermediate's end: that is when a new one is needed most.
+fn load_even_expired(
+    folder: &Path,
+    now: UnixTime,
+    passphrase: &PassphraseSource,
+) -> Result<CertificateAuthority, CaError> {
+    match load_with(folder, now, passphrase) {
+        Err(CaError::Expired { not_after, .. }) => load_with(folder, not_after, passphrase),
+        other => other,
+    }
+}
+
 /// Makes the key of the intermediate to come in the data folder `data`, and gives its request, PEM. If
 /// one waits already, that is given again.
 ///
@@ -115,7 +128,7 @@ pub struct StartOptions {
 pub async fn start(data: &Path, options: &StartOptions) -> Result<String, CeremonyError> {
     let folder = data.join(crate::settings::names::CA_DIR);
     if folder.exists() {
-        let current = load_with(&folder, options.now, &options.passphrase)?;
+        let current = load_even_expired(&folder, options.now, &options.passphrase)?;
         let wanted = next::NextOptions {
             seconds: init::INTERMEDIATE_SECONDS,
             now: options.now,
@@ -205,7 +218,7 @@ pub fn finish(
     let transcript = Transcript::parse(returned.transcript)?;
     let current = folder
         .exists()
-        .then(|| load_with(&folder, now, passphrase))
+        .then(|| load_even_expired(&folder, now, passphrase))
         .transpose()?;
     if current.as_ref().is_some_and(|current| current.root != root) {
         return Err(CeremonyError::Root {

@@ -69,10 +69,8 @@ impl Keeper {
         current: CertificateAuthority,
     ) -> Self {
         let upstream = upstream::open(&settings.upstream, &folder, &settings.passphrase);
-        // What cannot be read now is tried again at the first look.
-        let seen = next::fingerprint(&folder)
-            .map(|seen| seen.to_string())
-            .unwrap_or_default();
+        // The first look finds what was exchanged since it was read.
+        let seen = String::new();
         let renewal = renew::Renewal::new(&current, &settings);
         let report = CaReport::of(
             &current,
@@ -128,7 +126,10 @@ impl Keeper {
         // fault is reported once.
         self.seen = found;
         // Time alone makes those good, and no key is opened before the dates are looked at.
-        self.is_too_early = matches!(&outcome, Err(ReloadError::Ca(CaError::NotYetValid { .. })));
+        self.is_too_early = matches!(
+            &outcome,
+            Err(ReloadError::Ca(CaError::NotYetValid { .. }) | ReloadError::Inventory(_))
+        );
         let now = self.issuance.now();
         match outcome {
             Err(_) if !is_new => {}
@@ -184,6 +185,17 @@ impl Keeper {
 
     /// Takes a CA into use: on record before it signs.
     async fn take(&mut self, authority: CertificateAuthority) -> Result<(), ReloadError> {
+        self.admit(&authority).await?;
+        self.issuance
+            .issuer_slot()
+            .replace(Issuer::new(authority.clone()));
+        self.renewal = renew::Renewal::new(&authority, &self.settings);
+        self.current = authority;
+        Ok(())
+    }
+
+    /// Whether a CA can be used now; puts it on record.
+    async fn admit(&self, authority: &CertificateAuthority) -> Result<(), ReloadError> {
         let now = self.issuance.now();
         let id = format!("{}/leaf", self.issuance.policy().trust_domain().id_string());
         let candidate = crate::ca::path::Candidate {
@@ -201,11 +213,6 @@ impl Keeper {
                 .record_issuer(certificate.clone(), now)
                 .await?;
         }
-        self.issuance
-            .issuer_slot()
-            .replace(Issuer::new(authority.clone()));
-        self.renewal = renew::Renewal::new(&authority, &self.settings);
-        self.current = authority;
         Ok(())
     }
 
@@ -332,6 +339,31 @@ impl Keeper {
             return;
         };
         let before = self.current.intermediate.clone();
+        // While its files are not exchanged, all of this can be tried again.
+        match self.admit(&next).await {
+            Ok(()) => {}
+            Err(ReloadError::Inventory(error)) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "the new intermediate waits for the record"
+                );
+                self.renewal.prepare(next, now);
+                return;
+            }
+            Err(error) => {
+                let text = chain(&error);
+                tracing::error!(
+                    alarm = true,
+                    error = text,
+                    "the new intermediate is no good"
+                );
+                if let Err(error) = next::discard(&self.folder) {
+                    tracing::warn!(error = chain(&error), "it could not be put away");
+                }
+                self.renewal.fail(text, now);
+                return;
+            }
+        }
         let outcome = match next::activate(&self.folder, &before, &next.intermediate) {
             Ok(()) => self.take(next).await,
             Err(error) => Err(error.into()),

@@ -165,3 +165,23 @@ fn what_is_no_yaml_or_too_large_is_refused_whole() {
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(matches!(Config::read(&path), Err(ConfigError::Read { .. })));
 }
+
+/// The file says of itself that it shows the defaults.
+#[test]
+fn the_example_is_sound_and_shows_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/authority/authority.yaml");
+    let config = Config::read(&path).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.limits, Limits::default());
+    let record = RecordSettings::default();
+    assert_eq!(
+        config.record.head_period_seconds,
+        record.head_period_seconds
+    );
+    let ca = CaSettings::default();
+    assert_eq!(config.ca.reload_seconds, ca.reload_seconds);
+    assert_eq!(config.ca.intermediate_seconds, ca.intermediate_seconds);
+    assert_eq!(config.ca.announce_seconds, ca.announce_seconds);
+    let issuance = IssuanceSettings::default();
+    assert_eq!(config.issuance.poll_seconds, issuance.poll_seconds);
+    assert_eq!(config.admin.viewers.len(), 1);
+}

@@ -57,11 +57,9 @@ impl Inventory {
                         }
                         other => other.map(drop),
                     };
-                    // An error would take the certificates of the transaction with it.
-                    if let Err(error) = trimmed {
-                        tracing::warn!(%error, "a request could not be noted");
-                    }
-                    Ok(())
+                    // On a full disk SQLite has rolled everything back, certificates and all: then
+                    // nothing more may be written as if it had not.
+                    trimmed
                 })
             });
             // Whatever failed was logged by the writer.

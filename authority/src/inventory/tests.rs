@@ -327,3 +327,29 @@ async fn certificates_from_before_go_back_to_what_is_known_of_them() {
         .unwrap();
     assert_eq!(found.origin, origin);
 }
+
+/// As it does when the disk is full: whatever comes after must not find the connection in a transaction that
+/// is none, or nothing is ever written again.
+#[tokio::test]
+async fn a_transaction_that_the_database_rolled_back_does_not_stop_the_next() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let lost = inventory
+        .writer
+        .write(|tx| {
+            Box::pin(async move {
+                sqlx::query("ROLLBACK").execute(tx.connection).await?;
+                Err::<(), _>(sqlx::Error::WorkerCrashed)
+            })
+        })
+        .await;
+    assert!(
+        matches!(lost, Err(InventoryError::NotCommitted)),
+        "{lost:?}"
+    );
+    let outcome = inventory
+        .record_certificate(new_certificate(None), Guard::default())
+        .await
+        .unwrap();
+    assert_eq!(outcome, RecordOutcome::Recorded);
+}

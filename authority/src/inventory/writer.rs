@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::inventory::InventoryError;
-use crate::inventory::log::{Batch, Log};
+use crate::inventory::log::{Batch, Log, Written};
 
 /// Handle on the writing task.
 #[derive(Clone, Debug)]
@@ -90,20 +90,48 @@ async fn commit(
     jobs: impl Iterator<Item = Job>,
     log: &mut Log,
 ) -> Result<Vec<Deliver>, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let mut leaves = log.begin(&mut transaction).await?;
+    // Not by sqlx's own transactions: they count how deep they are, and after a full disk, upon which SQLite
+    // rolls back by itself, that count would stay wrong for the life of the connection.
+    execute(connection, "BEGIN IMMEDIATE").await?;
+    let done = match run_all(connection, jobs, log).await {
+        Ok(done) => execute(connection, "COMMIT").await.map(|()| done),
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok((written, delivered)) => {
+            log.committed(written).await;
+            Ok(delivered)
+        }
+        Err(error) => {
+            // Fails where SQLite has done it already; a transaction that stays open fails the next one's
+            // beginning, which is told.
+            execute(connection, "ROLLBACK").await.ok();
+            Err(error)
+        }
+    }
+}
+
+/// Runs the statements of all jobs and writes their leaves, within the transaction.
+async fn run_all(
+    connection: &mut SqliteConnection,
+    jobs: impl Iterator<Item = Job>,
+    log: &mut Log,
+) -> Result<(Written, Vec<Deliver>), sqlx::Error> {
+    let mut leaves = log.begin(connection).await?;
     let mut delivered = Vec::new();
     for job in jobs {
         let tx = Tx {
-            connection: &mut transaction,
+            connection: &mut *connection,
             log: &mut leaves,
         };
         delivered.push(job(tx).await?);
     }
-    let written = log.write(&mut transaction, leaves).await?;
-    transaction.commit().await?;
-    log.committed(written).await;
-    Ok(delivered)
+    let written = log.write(connection, leaves).await?;
+    Ok((written, delivered))
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).execute(connection).await.map(drop)
 }
 
 /// Most jobs in one transaction. While one is synced to disk the next gathers, so under load a

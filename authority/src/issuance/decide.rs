@@ -50,22 +50,36 @@ impl Policy {
     /// # Errors
     /// [`Denial`], with the rule.
     pub fn decide(&self, facts: &Facts, limits: &Limits<'_>) -> Result<Allowed, Denial> {
+        self.denied(facts, limits.now)?;
         let matches = |rule: &&Rule| rule.when.holds(facts, limits.now);
-        let denied = self
-            .rules
-            .iter()
-            .filter(|rule| rule.gives.is_none())
-            .find(matches);
-        if let Some(rule) = denied {
-            return Err(Denial::Denied {
-                rule: rule.id.clone(),
-            });
-        }
         let mut allowing = self.rules.iter().filter(|rule| rule.gives.is_some());
         let rule = allowing.find(matches).ok_or(Denial::NoRule)?;
-        match &rule.gives {
-            Some(gives) => gives.apply(&rule.id, facts, limits),
-            None => Err(Denial::NoRule),
+        let Some(gives) = &rule.gives else {
+            return Err(Denial::NoRule);
+        };
+        let allowed = gives.apply(&rule.id, facts, limits)?;
+        if facts.requested_id.is_none() {
+            // A rule that denies an identity means it, asked for by name or not.
+            let named = Facts {
+                requested_id: Some(allowed.spiffe_id.clone()),
+                ..facts.clone()
+            };
+            self.denied(&named, limits.now)?;
+        }
+        Ok(allowed)
+    }
+
+    /// Whether a deny rule matches.
+    ///
+    /// # Errors
+    /// [`Denial::Denied`], with the first that does.
+    pub fn denied(&self, facts: &Facts, now: UnixTime) -> Result<(), Denial> {
+        let mut denying = self.rules.iter().filter(|rule| rule.gives.is_none());
+        match denying.find(|rule| rule.when.holds(facts, now)) {
+            Some(rule) => Err(Denial::Denied {
+                rule: rule.id.clone(),
+            }),
+            None => Ok(()),
         }
     }
 }

@@ -174,33 +174,27 @@ fn variables(rule: &Rule) -> Vec<(LintCode, String)> {
 }
 
 /// Variables that proofs give.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 20] = [
     "k8s.cluster",
     "k8s.ns",
-    "k8s.node",
+    "k8s.node-agent",
+    "k8s.node-name",
     "k8s.node-uid",
-    "k8s.pod",
     "k8s.pod-name",
     "k8s.pod-uid",
     "k8s.sa",
     "k8s.sa-uid",
-    "oidc.aud",
     "oidc.iss",
     "oidc.sub",
+    "operator.id",
     "operator.uid",
-    "unix.gid",
-    "unix.pid",
-    "unix.sha256",
-    "unix.uid",
-    "unix.unit",
-    "unix.user",
-    "x509pop.cn",
+    "x509pop.ca",
+    "x509pop.issuer",
+    "x509pop.san.dns",
+    "x509pop.san.uri",
     "x509pop.sha256",
+    "x509pop.subject",
+    "x509pop.subject.cn",
 ];
-/// What the names of other variables may begin with: claims, labels and the like are anybody's.
-const OPEN: [&str; 4] = [
-    "oidc.claim.",
-    "k8s.label.",
-    "k8s.pod-label.",
-    "x509pop.san.",
-];
+/// What the names of other variables may begin with: claims are anybody's.
+const OPEN: [&str; 1] = ["oidc.claim."];

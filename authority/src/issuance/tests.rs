@@ -21,7 +21,7 @@ fn facts(proof: &str, selectors: &[&str]) -> Facts {
 
 fn k8s() -> Facts {
     facts(
-        "k8s_token",
+        "kubernetes",
         &["k8s:cluster:east", "k8s:ns:payments", "k8s:sa:web"],
     )
 }
@@ -62,7 +62,7 @@ fn compile(rules: &str) -> Policy {
 /// One allow rule for Kubernetes, with these lines besides.
 fn with(lines: &str) -> Policy {
     compile(&format!(
-        "- id: pods\n  effect: allow\n  when: {{proof: [k8s_token]}}\n  \
+        "- id: pods\n  effect: allow\n  when: {{proof: [kubernetes]}}\n  \
          spiffeId: \"spiffe://{{trustDomain}}/ns/{{k8s.ns}}/sa/{{k8s.sa}}\"\n{lines}"
     ))
 }
@@ -120,14 +120,14 @@ fn an_identity_is_made_of_selectors() {
         (allowed.rule.as_str(), allowed.profile),
         ("pods", Profile::Workload)
     );
-    let missing = decide(&with(""), &facts("k8s_token", &["k8s:ns:payments"])).unwrap_err();
+    let missing = decide(&with(""), &facts("kubernetes", &["k8s:ns:payments"])).unwrap_err();
     assert_eq!(
         (missing.code(), missing.rule()),
         ("variable_missing", Some("pods"))
     );
     let path = decide(
         &with(""),
-        &facts("k8s_token", &["k8s:ns:a/../b", "k8s:sa:x"]),
+        &facts("kubernetes", &["k8s:ns:a/../b", "k8s:sa:x"]),
     );
     assert_eq!(path.unwrap_err().code(), "variable_not_a_name");
     let mut other = k8s();
@@ -141,7 +141,7 @@ fn an_identity_is_made_of_selectors() {
 #[test]
 fn deny_wins_wherever_it_stands_and_says_which() {
     let policy = compile(
-        "- id: pods\n  effect: allow\n  when: {proof: [k8s_token]}\n  spiffeId: \"spiffe://{trustDomain}/x\"\n\
+        "- id: pods\n  effect: allow\n  when: {proof: [kubernetes]}\n  spiffeId: \"spiffe://{trustDomain}/x\"\n\
          - id: not-payments\n  effect: deny\n  when: {selectors: [\"k8s:ns:pay*\"]}\n",
     );
     let denied = decide(&policy, &k8s()).unwrap_err();
@@ -151,7 +151,7 @@ fn deny_wins_wherever_it_stands_and_says_which() {
             rule: "not-payments".to_owned()
         }
     );
-    decide(&policy, &facts("k8s_token", &["k8s:ns:shop"])).unwrap();
+    decide(&policy, &facts("kubernetes", &["k8s:ns:shop"])).unwrap();
     assert_eq!(decide(&policy, &facts("oidc", &[])), Err(Denial::NoRule));
 }
 
@@ -467,7 +467,7 @@ fn lints_find_what_can_hardly_be_meant() {
     assert_eq!(
         found(
             allow("a", ns, "a")
-                + &allow("b", "{proof: [k8s_token], selectors: [\"k8s:ns:x\"]}", "b")
+                + &allow("b", "{proof: [kubernetes], selectors: [\"k8s:ns:x\"]}", "b")
         ),
         ["b shadowed"]
     );
@@ -513,7 +513,7 @@ fn lints_find_what_can_hardly_be_meant() {
 #[test]
 fn each_rule_explains_its_first_condition_that_fails() {
     let policy = compile(
-        "- id: a\n  effect: deny\n  when: {proof: [k8s_token], selectors: [\"k8s:ns:shop\"]}\n\
+        "- id: a\n  effect: deny\n  when: {proof: [kubernetes], selectors: [\"k8s:ns:shop\"]}\n\
          - id: b\n  effect: deny\n  when: {any: [{selectors: [\"oidc:iss:x\"]}, {callerId: [\"spiffe://e/*\"]}]}\n",
     );
     let trust_domain = TrustDomain::new("example.org").unwrap();
@@ -579,9 +579,9 @@ fn a_dry_run_says_who_gains_and_who_loses() {
 #[test]
 fn cases_compare_only_what_they_expect() {
     let text = "trustDomain: example.org\ncases:\n\
-        - name: web\n  request: {proof: k8s_token, selectors: [\"k8s:ns:payments\", \"k8s:sa:web\"]}\n  \
+        - name: web\n  request: {proof: kubernetes, selectors: [\"k8s:ns:payments\", \"k8s:sa:web\"]}\n  \
           expect: {effect: allow, rule: pods, spiffeId: \"spiffe://example.org/ns/payments/sa/web\", ttlSeconds: 86400}\n\
-        - name: wrong\n  request: {proof: k8s_token}\n  expect: {effect: allow}\n\
+        - name: wrong\n  request: {proof: kubernetes}\n  expect: {effect: allow}\n\
         - name: none\n  request: {proof: oidc, key: rsa-2048}\n  expect: {effect: deny, code: no_rule}\n";
     let file = CaseFile::read("cases.yaml", text).unwrap();
     let reports = run_cases(&file, &with(""));

@@ -54,6 +54,17 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::JoinToken,
+        Self::ClientCertificate,
+        Self::Kubernetes,
+        Self::Oidc,
+        Self::ForeignCertificate,
+        Self::Operator,
+        Self::Authority,
+    ];
+
     /// Stable name, as the inventory holds it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -98,7 +109,7 @@ impl Caller {
     #[must_use]
     pub fn selectors(&self) -> Vec<String> {
         match self {
-            Self::JoinToken(token) => vec![format!("join:{}", token.spiffe_id)],
+            Self::JoinToken(token) => vec![format!("join:id:{}", token.spiffe_id)],
             Self::Certificate(certificate) => certificate.origin.selectors.clone(),
             Self::Proven(proven) => proven.selectors().to_vec(),
             Self::Operator { id: Some(id), .. } => vec![format!("operator:id:{id}")],

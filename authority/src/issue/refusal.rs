@@ -237,21 +237,19 @@ impl Refusal {
         }
     }
 
-    /// Whether it looks like an attack rather than a mistake.
+    /// Whether it looks like an attack rather than a mistake. A bad token never does: anybody can make one, and
+    /// alarms are kept up to a number, so that strangers could push those out that count.
     #[must_use]
     pub const fn is_alarm(&self) -> bool {
-        match self {
-            Self::Proof(ProofFault::Token(fault)) => fault.is_alarm(),
-            _ => matches!(
-                self,
-                Self::Proof(
-                    ProofFault::TokenSpentByOther
-                        | ProofFault::UnknownCertificate
-                        | ProofFault::CertificateNotGood { .. }
-                ) | Self::TokenBoundElsewhere { .. }
-                    | Self::Impersonation { .. }
-            ),
-        }
+        matches!(
+            self,
+            Self::Proof(
+                ProofFault::TokenSpentByOther
+                    | ProofFault::UnknownCertificate
+                    | ProofFault::CertificateNotGood { .. }
+            ) | Self::TokenBoundElsewhere { .. }
+                | Self::Impersonation { .. }
+        )
     }
 }
 

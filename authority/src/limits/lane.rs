@@ -7,6 +7,7 @@ use identity::SpiffeId;
 
 use crate::issue::Caller;
 use crate::limits::SpiffeIdText;
+use crate::limits::peers::network;
 
 /// A place in the fair queue. Only what is proven counts: the identity asked for does not, or a
 /// caller could wait in another one's place.
@@ -41,7 +42,7 @@ impl Lane {
     /// The place of somebody who has proven nothing yet.
     pub(crate) fn at(peer: Option<IpAddr>) -> Self {
         Self {
-            group: peer.map_or_else(|| "?".into(), |peer| peer.to_string().into()),
+            group: peer.map_or_else(|| "?".into(), |peer| network(peer).to_string().into()),
             member: "".into(),
         }
     }

@@ -104,7 +104,7 @@ impl Drop for Slot {
 }
 
 /// Whoever has an IPv6 address mostly has the whole /64 around it.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

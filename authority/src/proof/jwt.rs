@@ -118,15 +118,6 @@ impl TokenFault {
             Self::NotReviewed => "token_review_failed",
         }
     }
-
-    /// Whether it looks like an attack rather than a mistake.
-    #[must_use]
-    pub const fn is_alarm(&self) -> bool {
-        matches!(
-            self,
-            Self::Signature | Self::Algorithm { .. } | Self::Duplicate { .. }
-        )
-    }
 }
 
 /// Signature algorithms accepted (RFC 7518 §3.1, RFC 8037). None has a shared key, and none is

@@ -19,8 +19,11 @@ use crate::bundles::SignedBundles;
 use crate::clock::Clock;
 use crate::inventory::{CertificateRecord, Inventory};
 use crate::issue::{Caller, Issuance, ProofFault, Refusal};
+use crate::limits::Lane;
 use crate::revoke::{Publisher, SignedList};
 use crate::serve::attendance::Attendance;
+use crate::serve::front::Front;
+use crate::serve::overload;
 use crate::serve::watch::{self as watching, Render, Session};
 use crate::serve::{peer, status};
 
@@ -43,11 +46,17 @@ pub(crate) struct AgentApi {
     pub(crate) clock: Arc<dyn Clock>,
     /// Who is there.
     pub(crate) attendance: Attendance,
+    /// The doors that proofs are examined behind.
+    pub(crate) front: Front,
 }
 
 impl AgentApi {
     /// The caller's certificate. A join token opens no stream: it is for one certificate.
     async fn agent<T: Sync>(&self, request: &Request<T>) -> Result<CertificateRecord, Status> {
+        // Whoever opens streams by the thousand waits in the line of his address, like everybody.
+        let address = request.remote_addr().map(|address| address.ip());
+        let entered = self.front.proving.enter(Lane::at(address), None).await;
+        let _permit = entered.map_err(overload::status)?;
         match peer::caller(request, &self.issuance).await? {
             Caller::Certificate(certificate) => Ok(certificate),
             other => {

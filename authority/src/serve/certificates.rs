@@ -11,7 +11,6 @@ use prost_types::Struct;
 use prost_types::value::Kind;
 use tonic::{Code, Request, Response, Status};
 
-use crate::inventory::RequestContext;
 use crate::issue::attest::AttestError;
 use crate::issue::{Caller, Issuance, Refusal, Wish};
 use crate::serve::front::{Front, Visit};
@@ -37,13 +36,32 @@ impl CertificateApi {
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         let permit = visit.prove().await?;
         let caller = peer::caller(&request, &self.issuance).await?;
+        let said = metadata::of_headers(request.metadata());
+        let mut context = peer::context(&request);
+        let request = request.into_inner();
+        let wish = match wish(&request, said) {
+            Ok(wish) => wish,
+            Err(refusal) => {
+                self.issuance
+                    .record_refusal(&caller.to_string(), None, &refusal)
+                    .await
+                    .map_err(|error| status::of_inventory(&error))?;
+                return Err(status::of_refusal(&refusal));
+            }
+        };
+        // It may take an API server: nobody waits for that with a place that others could be signed in.
+        let acting = self.acting(caller.clone(), &wish).await?;
         drop(permit);
         let _permit = visit.issue(&caller).await?;
-        let told = Told {
-            said: metadata::of_headers(request.metadata()),
-            context: peer::context(&request),
-        };
-        self.issue(caller, told, request.into_inner()).await
+        context.tell(&acting.selectors(), &wish.metadata);
+        let issued = self
+            .issuance
+            .issue_to(&acting, &request.csr, &wish, context)
+            .await
+            .map_err(|error| status::of_issue(&error))?;
+        Ok(Response::new(IstioCertificateResponse {
+            cert_chain: issued.chain,
+        }))
     }
 
     /// A node agent that asks for a pod's identity is looked at as that pod, if it may have it.
@@ -70,14 +88,6 @@ impl CertificateApi {
     }
 }
 
-/// What a request tells besides what it asks for.
-struct Told {
-    /// By headers.
-    said: BTreeMap<String, String>,
-    /// By its connection.
-    context: RequestContext,
-}
-
 #[tonic::async_trait]
 impl IstioCertificateService for CertificateApi {
     async fn create_certificate(
@@ -88,36 +98,6 @@ impl IstioCertificateService for CertificateApi {
         let answer = self.create(&visit, request).await;
         visit.answered(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer
-    }
-}
-
-impl CertificateApi {
-    async fn issue(
-        &self,
-        caller: Caller,
-        Told { said, mut context }: Told,
-        request: IstioCertificateRequest,
-    ) -> Result<Response<IstioCertificateResponse>, Status> {
-        let wish = match wish(&request, said) {
-            Ok(wish) => wish,
-            Err(refusal) => {
-                self.issuance
-                    .record_refusal(&caller.to_string(), None, &refusal)
-                    .await
-                    .map_err(|error| status::of_inventory(&error))?;
-                return Err(status::of_refusal(&refusal));
-            }
-        };
-        let caller = self.acting(caller, &wish).await?;
-        context.tell(&caller.selectors(), &wish.metadata);
-        let issued = self
-            .issuance
-            .issue_to(&caller, &request.csr, &wish, context)
-            .await
-            .map_err(|error| status::of_issue(&error))?;
-        Ok(Response::new(IstioCertificateResponse {
-            cert_chain: issued.chain,
-        }))
     }
 }
 

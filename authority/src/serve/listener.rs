@@ -57,10 +57,6 @@ async fn run(
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let strangers = Strangers::new(doors.strangers);
     loop {
-        let permit = tokio::select! {
-            () = stopping.cancelled() => return,
-            permit = Arc::clone(&handshakes).acquire_owned() => permit,
-        };
         let accepted = tokio::select! {
             () = stopping.cancelled() => return,
             () = sender.closed() => return,
@@ -77,7 +73,14 @@ async fn run(
                 };
                 let (acceptor, sender) = (acceptor.clone(), sender.clone());
                 let (strangers, ours) = (strangers.clone(), ours.clone());
+                let handshakes = Arc::clone(&handshakes);
                 tokio::spawn(async move {
+                    // Who says nothing takes no place of those who do.
+                    let spoke = tokio::time::timeout(PATIENCE, stream.readable()).await;
+                    let Ok(Ok(())) = spoke else { return };
+                    let Ok(permit) = handshakes.acquire_owned().await else {
+                        return;
+                    };
                     match handshake(acceptor, stream, &ours, &strangers, slot).await {
                         // Nobody listening any more: the authority is stopping.
                         Ok(connection) => drop(sender.send(Ok(connection)).await),

@@ -46,7 +46,12 @@ fn add(found: &mut BTreeMap<String, String>, key: &str, value: &str) {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     let fits = value.len() <= MAX_VALUE && !value.chars().any(char::is_control);
-    if is_name && fits && (found.len() < MAX_KEYS || found.contains_key(key)) {
+    // The record folds names: of two that differ in case only one may count, for rules as for the record.
+    let has_twin = found
+        .keys()
+        .any(|known| known != key && known.eq_ignore_ascii_case(key));
+    let has_room = found.len() < MAX_KEYS || found.contains_key(key);
+    if is_name && fits && has_room && !has_twin {
         found.insert(key.to_owned(), value.to_owned());
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum AuditCommand {
     #[command(after_help = "\
 Examples:
   countersign audit verify
-  countersign audit verify --key /mnt/pinned/audit.pub --file backup-2026-11-21")]
+  countersign audit verify --log-key /mnt/pinned/audit.pub --file backup-2026-11-21")]
     Verify(VerifyArgs),
     /// The last signed tree head of a running authority, and the key that verifies it
     #[command(after_help = "Example:\n  countersign audit head > head.txt")]
@@ -49,7 +49,7 @@ Examples:
         serial: String,
         /// The log's public key, from where the authority cannot change it [default: as the authority says]
         #[arg(long, value_name = "FILE")]
-        key: Option<PathBuf>,
+        log_key: Option<PathBuf>,
     },
     /// Prove that the log was only appended to between two sizes (RFC 6962 §2.1.2)
     ///
@@ -84,7 +84,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) file: Option<PathBuf>,
     /// The log's public key, from where the authority cannot change it [default: audit.pub in the data folder]
     #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) log_key: Option<PathBuf>,
     /// File that tells how far the record had come [default: position.json in the data folder; none for --file]
     #[arg(long, value_name = "FILE")]
     pub(crate) position: Option<PathBuf>,

@@ -96,7 +96,7 @@ pub(crate) struct IssuanceTestArgs {
 Exit code 0 whatever the verdict is; 1 if the rules do not compile.
 
 Examples:
-  countersign issuance explain rules.yaml --proof k8s_token -s k8s:ns:payments -s k8s:sa:web
+  countersign issuance explain rules.yaml --proof kubernetes -s k8s:ns:payments -s k8s:sa:web
   countersign issuance explain builtin --proof operator --requested-id spiffe://example.org/db")]
 pub(crate) struct IssuanceExplainArgs {
     #[command(flatten)]

@@ -11,7 +11,7 @@ use super::{BackupArgs, RestoreArgs, seconds};
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuthorityCommand {
     /// Serve: issue certificates, keep the record, publish the deny list
-    Serve(AuthorityServeArgs),
+    Serve(Box<AuthorityServeArgs>),
     /// Back the record up to one file, also while an authority runs
     Backup(BackupArgs),
     /// Put a backup back: checked first, and what was there is kept

@@ -46,10 +46,10 @@ pub(crate) async fn run(command: AuditCommand) -> Result<(), Failure> {
             admin,
             output,
             serial,
-            key,
+            log_key,
         } => {
             let mut client = admin::record(&admin).await?;
-            let key = match key {
+            let key = match log_key {
                 Some(path) => {
                     LogPublicKey::read(&path).map_err(|error| Failure::part("audit log", error))?
                 }
@@ -119,7 +119,7 @@ impl From<Report> for Verified {
 async fn check(args: VerifyArgs) -> Result<(), Failure> {
     let failed = |error| Failure::part("audit log", error);
     let key = args
-        .key
+        .log_key
         .unwrap_or_else(|| args.data_dir.join(authority::names::AUDIT_PUBLIC_KEY));
     let public_key = LogPublicKey::read(&key).map_err(|error| Failure::part("audit log", error))?;
     let beside = || args.data_dir.join(authority::names::POSITION);

@@ -15,7 +15,7 @@ use crate::output;
 
 pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
     match command {
-        AuthorityCommand::Serve(args) => serve(args).await,
+        AuthorityCommand::Serve(args) => serve(*args).await,
         AuthorityCommand::Backup(args) => backup::backup(args).await,
         AuthorityCommand::Restore(args) => backup::restore(args).await,
         AuthorityCommand::Config(AuthorityConfigCommand::Check { file }) => check(&file),
@@ -23,8 +23,32 @@ pub(crate) async fn run(command: AuthorityCommand) -> Result<(), Failure> {
 }
 
 fn check(file: &Path) -> Result<(), Failure> {
-    Config::read(file).map_err(|error| Failure::Check(error.to_string()))?;
+    let config = Config::read(file).map_err(|error| Failure::Check(error.to_string()))?;
+    with_config(config, None, None)?
+        .check()
+        .map_err(|error| Failure::Check(format!("{}: {error}", file.display())))?;
     output::line(&format!("{}: no problems", file.display()))
+}
+
+/// The defaults of the command line, and over them the file.
+fn with_config(
+    config: Config,
+    trust: Option<&str>,
+    data_dir: Option<PathBuf>,
+) -> Result<Settings, Failure> {
+    let named = match (trust, &config.trust_domain) {
+        (Some(name), _) => trust_domain(name)?,
+        (None, Some(name)) => name.clone(),
+        (None, None) => trust_domain("cluster.local")?,
+    };
+    let data_dir = data_dir.or_else(|| config.data_dir.clone());
+    let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(".countersign/authority"));
+    let mut settings = Settings::new(named, data_dir);
+    settings.listen = SocketAddr::from(([127, 0, 0, 1], 15012));
+    settings.default_ttl_seconds = 3600;
+    settings.max_ttl_seconds = 24 * 3600;
+    config.apply(&mut settings);
+    Ok(settings)
 }
 
 /// Arguments win over the file, and that over the defaults of the command line.
@@ -33,18 +57,7 @@ fn settings(args: AuthorityServeArgs) -> Result<Settings, Failure> {
         Some(file) => Config::read(file).map_err(|error| Failure::Check(error.to_string()))?,
         None => Config::default(),
     };
-    let named = match (&args.trust_domain, &config.trust_domain) {
-        (Some(name), _) => trust_domain(name)?,
-        (None, Some(name)) => name.clone(),
-        (None, None) => trust_domain("cluster.local")?,
-    };
-    let data_dir = args.data_dir.or_else(|| config.data_dir.clone());
-    let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(".countersign/authority"));
-    let mut settings = Settings::new(named, data_dir);
-    settings.listen = SocketAddr::from(([127, 0, 0, 1], 15012));
-    settings.default_ttl_seconds = 3600;
-    settings.max_ttl_seconds = 24 * 3600;
-    config.apply(&mut settings);
+    let mut settings = with_config(config, args.trust_domain.as_deref(), args.data_dir.clone())?;
     if let Some(listen) = args.listen {
         settings.listen = listen;
     }

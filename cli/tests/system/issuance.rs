@@ -43,7 +43,7 @@ async fn check_tells_every_problem_of_every_file_and_warnings() {
     let worse = home.write("worse.yaml", "rules: [\n");
     let odd = home.write(
         "odd.yaml",
-        "schemaVersion: 1\nrules:\n- {id: all, effect: deny, when: {}}\n- {id: one, effect: deny, when: {proof: [x]}}\n",
+        "schemaVersion: 1\nrules:\n- {id: all, effect: deny, when: {}}\n- {id: one, effect: deny, when: {proof: [oidc]}}\n",
     );
     let paths = [&bad, &worse, &odd].map(|path| path.to_str().unwrap());
     let checked = home
@@ -136,7 +136,7 @@ async fn explain_says_why_each_rule_does_not_apply() {
     let home = Home::new();
     let said = home
         .line(&format!(
-            "issuance explain {RULES} --proof k8s_token -s k8s:ns:payments -s k8s:sa:web"
+            "issuance explain {RULES} --proof kubernetes -s k8s:ns:payments -s k8s:sa:web"
         ))
         .await
         .done()
@@ -151,7 +151,7 @@ async fn explain_says_why_each_rule_does_not_apply() {
     }
     let json = home
         .json(&format!(
-            "issuance explain {RULES} --proof k8s_token -s k8s:cluster:east -s k8s:ns:payments -s k8s:sa:web"
+            "issuance explain {RULES} --proof kubernetes -s k8s:cluster:east -s k8s:ns:payments -s k8s:sa:web"
         ))
         .await;
     assert_eq!(

@@ -6,6 +6,7 @@ use crate::issuance::condition::{Condition, Test};
 use crate::issuance::glob::Glob;
 use crate::issuance::schema;
 use crate::issuance::window::{self, Window};
+use crate::issue::Proof;
 
 /// Compiles a condition. `path` is where it stands in the file, `short` where in its rule.
 pub(super) fn condition(
@@ -145,12 +146,12 @@ fn texts(
 }
 
 fn is_proof_name(text: &str) -> Result<(), &'static str> {
-    let is_good = text
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-    is_good
-        .then_some(())
-        .ok_or("is no name of a proof (lower-case letters, digits and `_`)")
+    // A deny rule with a name that no proof has would never deny.
+    let is_known = Proof::ALL.iter().any(|proof| proof.as_str() == text);
+    is_known.then_some(()).ok_or(
+        "is no proof: expected join_token, client_certificate, kubernetes, oidc, x509pop, operator \
+         or authority",
+    )
 }
 
 fn is_selector(text: &str) -> Result<(), &'static str> {

@@ -4,7 +4,7 @@ use identity::x509::{SvidProfile, X509Svid};
 use identity::{SpiffeId, UnixTime};
 
 use crate::issuance::{BUILTIN_FILE, Denial, Facts, Limits, Profile};
-use crate::issue::caller::{Caller, Lifetimes, Wish};
+use crate::issue::caller::{Caller, Lifetimes, Proof, Wish};
 use crate::issue::csr::VerifiedCsr;
 use crate::issue::grant::{Purpose, ServerNames};
 use crate::issue::policy::{Application, IssuancePolicy, is_ours};
@@ -81,7 +81,17 @@ impl IssuancePolicy {
         }
         let limits = self.limits(now, application.jitter);
         let rules = self.rules.current();
-        let allowed = rules.policy.decide(&Self::facts(application), &limits)?;
+        let facts = Self::facts(application);
+        if let Caller::Certificate(certificate) = application.by {
+            // What a deny rule says of a proof holds for the certificates that go back to it.
+            let first = Facts {
+                proof: certificate.origin.proven_by.clone(),
+                selectors: certificate.origin.selectors.clone(),
+                ..facts.clone()
+            };
+            rules.policy.denied(&first, now)?;
+        }
+        let allowed = rules.policy.decide(&facts, &limits)?;
         let wanted = allowed.spiffe_id;
         match application.by {
             // Whose identity it is was checked for the subject, so a rule can give no other.
@@ -111,6 +121,19 @@ impl IssuancePolicy {
         if is_ours(&wanted) && !allowed.names_own_part {
             return Err(Refusal::Reserved { wanted });
         }
+        let ttl = match application.by {
+            // A rule gave the first one its lifetime; renewed by the built-in rule, it gets no longer one.
+            Caller::Certificate(certificate)
+                if certificate.spiffe_id == wanted
+                    && certificate.entry_id.is_none()
+                    && allowed.rule.starts_with(BUILTIN_PREFIX)
+                    && goes_back_to_a_rule(&certificate.origin.proven_by) =>
+            {
+                let lived = certificate.not_after.secs_since(certificate.issued_at);
+                allowed.ttl_seconds.min(lived.max(1))
+            }
+            _ => allowed.ttl_seconds,
+        };
         Ok(Given {
             rule: allowed.rule,
             spiffe_id: wanted,
@@ -123,9 +146,17 @@ impl IssuancePolicy {
                 Profile::Ingress => Purpose::TlsServer,
                 Profile::Egress => Purpose::TlsClient,
             },
-            ttl: allowed.ttl_seconds,
+            ttl,
         })
     }
+}
+
+/// Whether a proof is one of those whose certificates are given by rules alone: the operator has said of no
+/// join token and of no entry how long its certificates live.
+fn goes_back_to_a_rule(proven_by: &str) -> bool {
+    [Proof::Kubernetes, Proof::Oidc, Proof::ForeignCertificate]
+        .iter()
+        .any(|proof| proof.as_str() == proven_by)
 }
 
 /// Whether a certificate of `profile` is good for a purpose of TLS that the one it renews is not: the
@@ -163,5 +194,7 @@ pub(super) struct Given {
     pub(super) ttl: i64,
 }
 
+/// What the ids of built-in rules begin with.
+const BUILTIN_PREFIX: &str = "builtin/";
 /// Id on record for the authority's own certificates.
 const OWN_RULE: &str = "builtin/authority";

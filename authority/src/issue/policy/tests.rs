@@ -322,3 +322,53 @@ proptest! {
         }
     }
 }
+
+/// A certificate that a pod of `namespace` had by the rules, for an hour.
+fn pods(namespace: &str) -> Caller {
+    let Caller::Certificate(mut record) = certificate(AGENT, None) else {
+        panic!("a certificate")
+    };
+    record.not_after = at(NOW + 3600);
+    record.origin.proven_by = Proof::Kubernetes.as_str().to_owned();
+    record.origin.selectors = vec![format!("k8s:ns:{namespace}")];
+    Caller::Certificate(record)
+}
+
+fn renewed(by: &Caller, rules: &str, ttl_seconds: i64) -> Result<Grant, Refusal> {
+    let rules = LoadedRules::compile("rules.yaml", rules.to_owned()).unwrap();
+    let wish = Wish {
+        ttl_seconds,
+        ..Wish::default()
+    };
+    let application = Application {
+        by,
+        csr: csr(),
+        subject: id(AGENT),
+        wish: &wish,
+        standing: Standing::default(),
+        jitter: 0,
+    };
+    usual()
+        .with_rules(LiveRules::new(rules))
+        .authorize(application, always(), at(NOW))
+}
+
+const QUARANTINE: &str = "schemaVersion: 1\nrules:\n- id: quarantine\n  effect: deny\n  \
+     when: {selectors: [\"k8s:ns:quarantine-*\"]}\n";
+
+#[test]
+fn what_is_denied_to_a_proof_is_denied_to_renewals_that_go_back_to_it() {
+    let refused = renewed(&pods("quarantine-7"), QUARANTINE, 0).unwrap_err();
+    assert_eq!(refused.rule(), Some("quarantine"), "{refused}");
+    renewed(&pods("shop"), QUARANTINE, 0).unwrap();
+}
+
+#[test]
+fn a_renewal_lives_no_longer_than_what_a_rule_gave_first() {
+    let grant = renewed(&pods("shop"), QUARANTINE, 80_000).unwrap();
+    assert_eq!(grant.not_after(), at(NOW + 3600));
+    // The operator has said of no join token how long its certificates live.
+    let by = certificate(AGENT, None);
+    let grant = renewed(&by, QUARANTINE, 80_000).unwrap();
+    assert_eq!(grant.not_after(), at(NOW + 80_000));
+}
