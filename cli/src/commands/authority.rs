@@ -146,7 +146,7 @@ mod tests {
     fn told(arguments: &[&str]) -> Result<Settings, Failure> {
         let line = [&["countersign", "authority", "serve"], arguments].concat();
         match Cli::parse_from(line).command {
-            Command::Authority(AuthorityCommand::Serve(args)) => settings(args),
+            Command::Authority(AuthorityCommand::Serve(args)) => settings(*args),
             other => panic!("{other:?}"),
         }
     }
