@@ -33,7 +33,8 @@ wasm:
     set -euo pipefail
     arguments=(-p countersign-filter --lib --target wasm32-unknown-unknown --profile wasm --target-dir target/wasm)
     # Panic messages carry source paths; where this was built is nobody's business.
-    export RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry --remap-path-prefix=$PWD=/countersign"
+    # The linker leaves room for larger numbers in the code than there are: seven bytes of a hundred.
+    export RUSTFLAGS="-C link-arg=--compress-relocations --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry --remap-path-prefix=$PWD=/countersign"
     if [[ "{{ wasm_route }}" == debian ]]; then
         # Debian ships no compiled standard library for this target: build it from its source.
         PATH=/usr/bin:$PATH RUSTC_BOOTSTRAP=1 /usr/bin/cargo build "${arguments[@]}" -Z build-std=std,panic_abort
