@@ -28,9 +28,9 @@ async fn the_example_compiles_without_a_warning_and_its_cases_pass() {
         checked.stdout
     );
     let tested = home.run(["issuance", "test", CASES]).await.done().stdout;
-    assert!(tested.ends_with("9 cases passed\n"), "{tested}");
+    assert!(tested.ends_with("10 cases passed\n"), "{tested}");
     let json = home.json(&format!("issuance test {CASES}")).await;
-    assert_eq!((&json["total"], &json["failed"]), (&9.into(), &0.into()));
+    assert_eq!((&json["total"], &json["failed"]), (&10.into(), &0.into()));
 }
 
 #[tokio::test]
