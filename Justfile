@@ -235,7 +235,7 @@ fuzz TARGET SECONDS="60":
     esac
     # What is built of the authority only where it is fuzzed.
     features=()
-    [[ {{ TARGET }} != csr ]] || features=(--features authority)
+    case {{ TARGET }} in csr | token) features=(--features authority) ;; esac
     words=dictionaries/{{ TARGET }}.dict
     [[ ! -f $words ]] || arguments+=(-dict="$words")
     PATH="$PWD/../.tools/bin:$PATH" RUSTC_BOOTSTRAP=1 cargo fuzz run "${features[@]}" {{ TARGET }} -- "${arguments[@]}"

@@ -60,6 +60,8 @@ mod writer;
 pub struct Inventory {
     writer: Writer,
     readers: SqlitePool,
+    /// For what people search and export, which may take long: issuance does not wait behind it.
+    searchers: SqlitePool,
 }
 
 /// Why the record cannot be read or written.
@@ -190,16 +192,29 @@ impl Inventory {
         let log = Log::open(&mut connection, trust_domain, log_options).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            .connect_with(options.clone().pragma("query_only", "ON"))
+            .await
+            .map_err(failed)?;
+        let searchers = SqlitePoolOptions::new()
+            .max_connections(SEARCHERS)
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(failed)?;
         let (writer, task) = Writer::start(connection, log);
-        Ok((Self { writer, readers }, task))
+        Ok((
+            Self {
+                writer,
+                readers,
+                searchers,
+            },
+            task,
+        ))
     }
 
     /// Closes the connections that read. The writer ends by itself when all handles are gone.
     pub async fn close_readers(&self) {
         self.readers.close().await;
+        self.searchers.close().await;
     }
 }
 
@@ -287,6 +302,8 @@ async fn check_owner(
 
 /// Connections that read; the machine's disk, not their number, is the limit.
 const READERS: u32 = 4;
+/// Searches at a time.
+const SEARCHERS: u32 = 2;
 /// A file of this size is checked in about a second.
 const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
 const SQLITE_CORRUPT: &str = "11";

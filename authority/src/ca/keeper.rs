@@ -186,12 +186,17 @@ impl Keeper {
     /// Takes a CA into use: on record before it signs.
     async fn take(&mut self, authority: CertificateAuthority) -> Result<(), ReloadError> {
         self.admit(&authority).await?;
+        self.switch(authority);
+        Ok(())
+    }
+
+    /// Lets a CA sign that was admitted. Nothing of it can fail.
+    fn switch(&mut self, authority: CertificateAuthority) {
         self.issuance
             .issuer_slot()
             .replace(Issuer::new(authority.clone()));
         self.renewal = renew::Renewal::new(&authority, &self.settings);
         self.current = authority;
-        Ok(())
     }
 
     /// Whether a CA can be used now; puts it on record.
@@ -327,10 +332,6 @@ impl Keeper {
                 );
             }
         }
-        // Our own writing is no change to look at.
-        if let Ok(seen) = next::fingerprint(&self.folder) {
-            self.seen = seen.to_string();
-        }
     }
 
     async fn activate(&mut self) {
@@ -364,10 +365,10 @@ impl Keeper {
                 return;
             }
         }
-        let outcome = match next::activate(&self.folder, &before, &next.intermediate) {
-            Ok(()) => self.take(next).await,
-            Err(error) => Err(error.into()),
-        };
+        let outcome = next::activate(&self.folder, &before, &next.intermediate);
+        if outcome.is_ok() {
+            self.switch(next);
+        }
         match outcome {
             Ok(()) => tracing::warn!(
                 before = before.sha256(),
@@ -385,8 +386,6 @@ impl Keeper {
                 self.renewal.fail(text, now);
             }
         }
-        if let Ok(seen) = next::fingerprint(&self.folder) {
-            self.seen = seen.to_string();
-        }
+        // What is in the folder now is looked at with the next tick, also where only half of it was exchanged.
     }
 }

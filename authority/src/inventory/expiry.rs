@@ -29,7 +29,7 @@ impl Inventory {
             let count: i64 = sqlx::query_scalar(COUNT)
                 .bind(at(from))
                 .bind(at(to))
-                .fetch_one(&self.readers)
+                .fetch_one(&self.searchers)
                 .await
                 .map_err(InventoryError::Query)?;
             buckets.push(ExpiryBucket {

@@ -73,7 +73,7 @@ impl Inventory {
             "SELECT at, facts, allowed, rule FROM issuance_requests ORDER BY id DESC LIMIT ?",
         )
         .bind(limit)
-        .fetch_all(&self.readers)
+        .fetch_all(&self.searchers)
         .await
         .map_err(InventoryError::Query)?;
         rows.iter()

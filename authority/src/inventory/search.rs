@@ -117,7 +117,7 @@ impl Inventory {
         let mut statement = plan.statement(columns, cursor.as_ref(), limit)?;
         let mut found = statement
             .build()
-            .fetch_all(&self.readers)
+            .fetch_all(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         let asked = usize::try_from(search.limit).unwrap_or(usize::MAX);
@@ -165,7 +165,7 @@ impl Inventory {
         };
         let row = statement
             .build()
-            .fetch_one(&self.readers)
+            .fetch_one(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         Ok(row.try_get(0).map_err(InventoryError::Query)?)
@@ -185,7 +185,7 @@ impl Inventory {
         let statement = plan.statement(CERTIFICATE_COLUMNS, None, 50)?;
         let sql = format!("EXPLAIN QUERY PLAN {}", statement.into_string());
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .fetch_all(&self.readers)
+            .fetch_all(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         rows.iter()

@@ -353,3 +353,22 @@ async fn a_transaction_that_the_database_rolled_back_does_not_stop_the_next() {
         .unwrap();
     assert_eq!(outcome, RecordOutcome::Recorded);
 }
+
+/// Whoever may search must not be able to keep others from their certificates.
+#[tokio::test]
+async fn searches_that_hang_leave_issuance_its_connections() {
+    let dir = TempDir::new().unwrap();
+    let (inventory, _task) = open(&dir).await;
+    let mut held = Vec::new();
+    while let Some(connection) = inventory.searchers.try_acquire() {
+        held.push(connection);
+    }
+    for _ in held.len()..usize::try_from(SEARCHERS).unwrap() {
+        held.push(inventory.searchers.acquire().await.unwrap());
+    }
+    let now = UnixTime::from_secs(NOW);
+    assert!(!inventory.is_anybody_suspended(now).await.unwrap());
+    let new = new_certificate(None);
+    let outcome = inventory.record_certificate(new, Guard::default()).await;
+    assert_eq!(outcome.unwrap(), RecordOutcome::Recorded);
+}

@@ -61,18 +61,18 @@ impl Inventory {
     pub(crate) async fn vitals(&self, now: UnixTime) -> Result<Vitals, InventoryError> {
         let now = now.as_secs();
         let parents = sqlx::query_scalar("SELECT DISTINCT parent_id FROM entries ORDER BY 1")
-            .fetch_all(&self.readers)
+            .fetch_all(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         let not_renewing = sqlx::query_scalar(NOT_RENEWING)
             .bind(now)
             .bind(MOST_NAMED)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         let row: (i64, i64, i64, Option<i64>, Option<i64>) = sqlx::query_as(COUNTS)
             .bind(now)
-            .fetch_one(&self.readers)
+            .fetch_one(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         let count = |n: i64| u64::try_from(n).unwrap_or(0);

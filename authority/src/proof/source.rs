@@ -49,6 +49,8 @@ struct State {
     keys: Option<(Arc<KeySet>, UnixTime)>,
     /// When they were last read, or should have been.
     tried: Option<UnixTime>,
+    /// How many times that came to an end.
+    finished: u64,
     /// Why they were not.
     problem: String,
 }
@@ -180,12 +182,14 @@ impl KeySource {
     }
 
     async fn read(&self, now: UnixTime) -> Result<Arc<KeySet>, KeySourceError> {
-        let asked_at = self.state().tried;
+        let finished = self.state().finished;
         let _reading = self.reading.lock().await;
-        // Whoever had the lock before may have read them.
+        // Whoever had the lock before has read them, or waited in vain for all who came meanwhile: an issuer that
+        // hangs must not be waited for by one after the other.
         let state = self.state();
         match state.keys {
-            Some((keys, _)) if state.tried != asked_at => Ok(keys),
+            Some((keys, _)) if state.finished != finished => Ok(keys),
+            None if state.finished != finished => Err(self.paused()),
             Some((keys, _)) if !self.may_try(now) => Ok(keys),
             None if !self.may_try(now) => Err(self.paused()),
             _ => self.read_locked(now).await,
@@ -209,6 +213,7 @@ impl KeySource {
             }
             Err(error) => self.write(|state| state.problem = identity::chain(error)),
         }
+        self.write(|state| state.finished = state.finished.wrapping_add(1));
         read
     }
 
@@ -299,3 +304,47 @@ async fn read_file(path: &PathBuf) -> Result<Vec<u8>, FetchError> {
 
 /// Time for one request to an issuer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_issuer_that_hangs_is_asked_once_for_all_who_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        // Takes connections and says nothing.
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for connection in listener.incoming() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                held.push(connection);
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let ca_file = dir.path().join("roots.pem");
+        let root = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&ca_file, root.cert.pem()).unwrap();
+        let config = KeysConfig {
+            url: Some(HttpsUrl::try_from(format!("https://{address}/keys")).unwrap()),
+            ca_file: Some(ca_file),
+            ..KeysConfig::default()
+        };
+        let issuer = Issuer::try_from("https://issuer.example".to_owned()).unwrap();
+        let source = Arc::new(KeySource::new(&issuer, &config).unwrap());
+        // Each at another time, as tokens come in.
+        let waiting = (0..4).map(|number| {
+            let source = Arc::clone(&source);
+            tokio::spawn(async move { source.read(UnixTime::from_secs(100 + 10 * number)).await })
+        });
+        for waited in futures::future::join_all(waiting).await {
+            assert!(waited.unwrap().is_err());
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+}

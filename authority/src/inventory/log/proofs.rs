@@ -83,7 +83,7 @@ impl Inventory {
     ) -> Result<InclusionProof, ProofError> {
         let leaf: Option<Option<i64>> = sqlx::query_scalar(LEAF_OF_SERIAL)
             .bind(serial)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         let serial = serial.to_owned();
@@ -97,7 +97,7 @@ impl Inventory {
     /// The proof that the leaf at this position is in the log.
     pub(crate) async fn prove_leaf(&self, position: u64) -> Result<InclusionProof, ProofError> {
         let mut connection = self
-            .readers
+            .searchers
             .acquire()
             .await
             .map_err(InventoryError::Query)?;
@@ -136,7 +136,7 @@ impl Inventory {
         new: u64,
     ) -> Result<ConsistencyProof, ProofError> {
         let mut connection = self
-            .readers
+            .searchers
             .acquire()
             .await
             .map_err(InventoryError::Query)?;
@@ -163,7 +163,7 @@ impl Inventory {
         };
         sqlx::query_scalar(HEAD_UP_TO)
             .bind(most)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.searchers)
             .await
             .map_err(InventoryError::Query)
     }
@@ -180,7 +180,7 @@ impl Inventory {
         let rows = sqlx::query(LEAVES_BEFORE)
             .bind(before)
             .bind(limit)
-            .fetch_all(&self.readers)
+            .fetch_all(&self.searchers)
             .await
             .map_err(InventoryError::Query)?;
         rows.iter()
